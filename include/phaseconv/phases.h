@@ -1,0 +1,133 @@
+// The decomposition of a transposed convolution into phases, one axis at a time. This is the only
+// place that knows it: planner, weight packing, CPU kernels and CUDA kernels all ask here. It
+// includes nothing, because the run-time compiler reads this very file too.
+//
+// Input position i reaches output position o through kernel tap k where o + p = i·s + k·d. Write
+// o + p = q·s + r with 0 <= r < s: q is the cell, r the phase. Then tap k feeds one phase only,
+// from one cell offset only:
+//
+//     phase(k) = (k·d) mod s      shift(k) = floor(k·d / s)      i = q - shift(k)
+//
+// so that every cell is s small dense convolutions of stride 1 over the same few inputs.
+// docs/math.md has the derivation; the idea is the polyphase decomposition of an interpolation
+// filter (Bellanger, Bonnerot, Coudreuse 1976).
+#pragma once
+
+#if defined(__CUDACC__)
+#define PHASECONV_FUNCTION __host__ __device__ constexpr
+#else
+#define PHASECONV_FUNCTION constexpr
+#endif
+
+namespace phaseconv {
+
+using Index = long long;
+
+/// The geometry of one axis. Sizes in elements; the defaults are an axis that is not there.
+struct Axis {
+  Index input = 1;
+  Index kernel = 1;
+  Index stride = 1;
+  Index padding = 0;
+  Index output_padding = 0;
+  Index dilation = 1;
+
+  /// Size of the output along this axis; zero or negative where padding leaves nothing.
+  PHASECONV_FUNCTION Index output() const {
+    return (input - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1;
+  }
+
+  friend constexpr bool operator==(const Axis&, const Axis&) = default;
+};
+
+/// The phases of one axis. The taps of phase r, where it has any, are an arithmetic progression:
+/// first_tap(r), first_tap(r) + tap_step, ...; each next one reads the input shift_step cells
+/// earlier.
+struct Phases {
+  Axis axis;
+  Index period = 1;      ///< gcd(stride, dilation): only phases divisible by it have taps
+  Index tap_step = 1;    ///< stride / period, between neighbouring taps of one phase
+  Index shift_step = 1;  ///< dilation / period, the shift between them
+  Index inverse = 0;     ///< of shift_step modulo tap_step
+
+  PHASECONV_FUNCTION explicit Phases(const Axis& a) : axis(a) {
+    Index x = a.stride;
+    Index y = a.dilation;
+    while (y != 0) {
+      const Index rest = x % y;
+      x = y;
+      y = rest;
+    }
+    period = x;
+    tap_step = a.stride / period;
+    shift_step = a.dilation / period;
+    // Extended Euclid: old·shift_step = remainder (mod tap_step) all the way down to remainder 1.
+    Index remainder = shift_step % tap_step;
+    Index other = tap_step;
+    Index old = 1;
+    Index next = 0;
+    while (remainder > 1) {
+      const Index quotient = other / remainder;
+      const Index r = other % remainder;
+      const Index n = next - quotient * old;
+      other = remainder;
+      remainder = r;
+      next = old;
+      old = n;
+    }
+    inverse = tap_step == 1 ? 0 : (old % tap_step + tap_step) % tap_step;
+  }
+
+  /// Number of phases, taps or no taps.
+  PHASECONV_FUNCTION Index count() const { return axis.stride; }
+
+  PHASECONV_FUNCTION Index phase(Index tap) const { return tap * axis.dilation % axis.stride; }
+  PHASECONV_FUNCTION Index shift(Index tap) const { return tap * axis.dilation / axis.stride; }
+  PHASECONV_FUNCTION Index max_shift() const { return shift(axis.kernel - 1); }
+
+  /// The lowest tap of a phase; `axis.kernel` where no tap reaches it.
+  PHASECONV_FUNCTION Index first_tap(Index phase) const {
+    if (phase % period != 0) return axis.kernel;
+    const Index tap = phase / period % tap_step * inverse % tap_step;
+    return tap < axis.kernel ? tap : axis.kernel;
+  }
+  PHASECONV_FUNCTION Index tap_count(Index phase) const {
+    return (axis.kernel - first_tap(phase) + tap_step - 1) / tap_step;
+  }
+
+  /// The taps with a given shift, over all phases, are [taps_from(shift), taps_from(shift + 1)).
+  PHASECONV_FUNCTION Index taps_from(Index shift) const {
+    const Index tap = (shift * axis.stride + axis.dilation - 1) / axis.dilation;
+    return tap < axis.kernel ? tap : axis.kernel;
+  }
+
+  /// Cells that hold at least one output: [cell_begin, cell_end). The first and the last may be
+  /// cut.
+  PHASECONV_FUNCTION Index cell_begin() const { return axis.padding / axis.stride; }
+  PHASECONV_FUNCTION Index cell_end() const {
+    return (axis.output() - 1 + axis.padding) / axis.stride + 1;
+  }
+  PHASECONV_FUNCTION Index cells() const { return cell_end() - cell_begin(); }
+
+  /// The output position of a cell's phase; outside [0, output) where the cell is cut.
+  PHASECONV_FUNCTION Index output(Index cell, Index phase) const {
+    return cell * axis.stride + phase - axis.padding;
+  }
+
+  /// The exact number of (input, tap) pairs that meet an output: what this axis costs.
+  PHASECONV_FUNCTION Index pairs() const {
+    Index total = 0;
+    for (Index tap = 0; tap < axis.kernel; ++tap) {
+      // 0 <= i·s + tap·d - p < O and 0 <= i < I
+      const Index offset = tap * axis.dilation - axis.padding;
+      const Index low = offset >= 0 ? 0 : (-offset + axis.stride - 1) / axis.stride;
+      const Index room = axis.output() - 1 - offset;
+      const Index high = room < 0 ? 0 : room / axis.stride + 1;
+      const Index end = high < axis.input ? high : axis.input;
+      if (end > low) total += end - low;
+    }
+    return total;
+  }
+};
+
+}  // namespace phaseconv

@@ -1,0 +1,40 @@
+// Compiled kernels on disk. One file an entry, published by atomic rename, no locks: a reader sees
+// a whole file or none, and of two writers the later one wins with the same content. Every entry
+// carries a checksum; a damaged one counts as absent. A folder that can't be made, read or written
+// means no disk cache, never a failure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace phaseconv::cuda {
+
+class DiskCache {
+ public:
+  /// Empty folder: nothing is ever found or stored. The folder is made at the first store, private
+  /// to the user (mode 0700); one that belongs to somebody else, or that others may write, is not
+  /// used.
+  explicit DiskCache(std::string folder) : folder_(std::move(folder)) {}
+
+  /// `key` is any text; its digest names the file, and the text itself is stored and compared.
+  std::optional<std::string> load(const std::string& key) const;
+  bool store(const std::string& key, const std::string& cubin) const;
+
+  struct Entry {
+    std::string file;
+    std::uint64_t bytes = 0;
+    std::int64_t modified = 0;  ///< seconds since 1970
+  };
+  std::vector<Entry> list() const;
+  /// Removes every entry (and leftover temporary files); returns how many entries.
+  int clear() const;
+
+  const std::string& folder() const { return folder_; }
+
+ private:
+  std::string folder_;
+};
+
+}  // namespace phaseconv::cuda

@@ -1,0 +1,27 @@
+#include "plan/plan.h"
+
+namespace phaseconv {
+
+std::string to_string(const Plan& plan) {
+  const Plan defaults;
+  std::string out = plan.family;
+  char separator = ':';
+  const auto append = [&](const char* name, Index value, Index fallback) {
+    if (value == fallback) return;
+    out += separator + std::string(name) + std::to_string(value);
+    separator = ',';
+  };
+  append("fused", plan.fused_axes, defaults.fused_axes);
+  append("oc", plan.channel_tile, defaults.channel_tile);
+  append("cells", plan.cell_tile, defaults.cell_tile);
+  append("threads", plan.threads, defaults.threads);
+  return out;
+}
+
+double floor_seconds(const Problem& problem, double bytes_per_second, double flops_per_second) {
+  const double memory = bytes_per_second > 0 ? problem.bytes() / bytes_per_second : 0;
+  const double arithmetic = flops_per_second > 0 ? problem.flops() / flops_per_second : 0;
+  return memory > arithmetic ? memory : arithmetic;
+}
+
+}  // namespace phaseconv

@@ -1,0 +1,69 @@
+// What will be done: a plan, and how it is chosen. Plain data, no device needed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "phaseconv/problem.h"
+
+namespace phaseconv {
+
+/// How one problem is computed. Fields that a family has no use for stay at their defaults.
+struct Plan {
+  std::string family;
+  int fused_axes = 0;      ///< trailing axes (w, then h, then d) whose phases are computed together
+  Index channel_tile = 1;  ///< output channels kept in registers (vectors of them: "channels")
+  Index cell_tile = 1;     ///< cells along w kept in registers (vectors of them: "cells")
+  int threads = 0;         ///< threads of a block; 0 on the CPU
+
+  friend bool operator==(const Plan&, const Plan&) = default;
+};
+
+/// "direct:fused3,oc8,cells1,threads128"; fields at their default are left out.
+std::string to_string(const Plan& plan);
+
+/// What the planner needs to know of a device; rates are leads, not promises.
+struct Machine {
+  std::string name;        ///< "NVIDIA H100 80GB HBM3", "x86-64, 2 threads"
+  std::string target;      ///< "sm_90a", "AVX3_ZEN4": what code is generated for
+  int units = 1;           ///< multiprocessors, or threads
+  Index vector_lanes = 1;  ///< float32 lanes: of a CPU vector, of a warp
+  Index registers = 0;     ///< vector registers of a CPU core; 32-bit ones of a multiprocessor
+  double copy_bytes_per_second = 0;  ///< read plus written, device memory
+  double fma_flops_per_second = 0;   ///< float32, no tensor cores
+};
+
+/// One way to do it, with what it is expected to take or why it cannot be taken.
+struct Candidate {
+  Plan plan;
+  std::string refusal;  ///< empty: legal
+  double seconds = 0;   ///< predicted, where legal
+};
+
+struct Decision {
+  std::vector<Candidate> candidates;  ///< cheapest legal one first, refused ones last
+  std::string reason;                 ///< "cost", "measured: ..." or "asked for"
+
+  const Plan& plan() const { return candidates.front().plan; }
+  double seconds() const { return candidates.front().seconds; }
+};
+
+/// A kernel family: which plans it can offer, which of them are legal, what they cost.
+struct Family {
+  const char* name;
+  const char* summary;  ///< one line for `explain`
+  std::vector<Plan> (*plans)(const Problem&, const Machine&);
+  std::string (*refusal)(const Problem&, const Machine&, const Plan&);  ///< empty: legal
+  double (*seconds)(const Problem&, const Machine&, const Plan&);
+};
+
+/// Lists the candidates of all families, refuses the illegal ones, costs the rest and takes the
+/// cheapest, unless the measured table has this problem or `wanted` (the beginning of a plan's
+/// text) leaves fewer. Throws `Unsupported` with every refusal where nothing is left.
+Decision decide(const Problem& problem, const Machine& machine, const std::vector<Family>& families,
+                const std::string& wanted);
+
+/// The least time that the machine could take: the larger of bytes and operations over their rates.
+double floor_seconds(const Problem& problem, double bytes_per_second, double flops_per_second);
+
+}  // namespace phaseconv
