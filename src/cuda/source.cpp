@@ -1,0 +1,122 @@
+#include "cuda/source.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "cuda/direct.h"
+#include "cuda/kernel_files.h"
+
+namespace phaseconv::cuda {
+namespace {
+
+/// A kernel file as part of one text: what another file would have included is there already.
+std::string part(std::string_view name) {
+  std::string out = "#line 1 \"" + std::string(name) + "\"\n";
+  std::string_view text = kernel_file(name);
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size() - 1);
+    const std::string_view line = text.substr(0, end + 1);
+    // An empty line in its place keeps the line numbers of the compiler's messages true.
+    out += line.starts_with("#pragma once") || line.starts_with("#include") ? "\n" : line;
+    text.remove_prefix(end + 1);
+  }
+  return out;
+}
+
+std::string_view element(DataType type) {
+  constexpr std::string_view names[] = {"F32", "TF32", "F16", "BF16"};
+  return names[static_cast<int>(type)];
+}
+
+class Struct {
+ public:
+  explicit Struct(const std::string& name) : text_("struct " + name + " {\n") {}
+  void constant(const char* type, const std::string& name, const std::string& value) {
+    text_ += "  static constexpr " + std::string(type) + " " + name + " = " + value + ";\n";
+  }
+  void line(const std::string& text) { text_ += "  " + text + "\n"; }
+  std::string end() const { return text_ + "};\n"; }
+
+ private:
+  std::string text_;
+};
+
+std::string problem_struct(const Problem& problem) {
+  Struct out("TheProblem");
+  out.line("using Element = " + std::string(element(problem.type)) + ";");
+  out.constant("Index", "batch", std::to_string(problem.batch));
+  out.constant("Index", "in_channels", std::to_string(problem.in_channels));
+  out.constant("Index", "out_channels", std::to_string(problem.out_channels));
+  out.constant("Index", "groups", std::to_string(problem.groups));
+  for (std::size_t a = 0; a < problem.axes.size(); ++a) {
+    const Axis& axis = problem.axes[a];
+    out.constant("Axis", std::string(1, "dhw"[a]),
+                 "{.input = " + std::to_string(axis.input) + ", .kernel = " +
+                     std::to_string(axis.kernel) + ", .stride = " + std::to_string(axis.stride) +
+                     ", .padding = " + std::to_string(axis.padding) +
+                     ", .output_padding = " + std::to_string(axis.output_padding) +
+                     ", .dilation = " + std::to_string(axis.dilation) + "}");
+  }
+  out.constant("bool", "channels_last", problem.layout == Layout::channels_last ? "true" : "false");
+  out.constant("bool", "bias", problem.bias ? "true" : "false");
+  return out.end();
+}
+
+std::string plan_struct(const Plan& plan) {
+  Struct out("ThePlan");
+  out.constant("int", "fused_axes", std::to_string(plan.fused_axes));
+  out.constant("int", "channel_tile", std::to_string(plan.channel_tile));
+  out.constant("int", "cell_tile", std::to_string(plan.cell_tile));
+  out.constant("int", "threads", std::to_string(plan.threads));
+  return out.end();
+}
+
+constexpr unsigned kPackThreads = 256;
+constexpr Index kMostBlocks = std::numeric_limits<std::int32_t>::max();
+
+}  // namespace
+
+KernelSource generate_source(const Problem& problem, const Plan& plan) {
+  const Index blocks = direct::blocks(problem, plan);
+  const Index bytes = direct::packed_bytes(problem, plan);
+
+  KernelSource source;
+  source.packed_bytes = static_cast<std::size_t>(bytes);
+  source.run = {"phaseconv_run", static_cast<unsigned>(std::min(blocks, kMostBlocks)),
+                static_cast<unsigned>(plan.threads), 0};
+  const Index pack_blocks = bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
+  source.pack = {"phaseconv_pack", static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)),
+                 kPackThreads, 0};
+
+  source.text = "// " + to_string(problem) + "\n// " + to_string(plan) + "\n";
+  source.text += part("phases") + part("element") + part("pack") + part("direct");
+  source.text += "#line 1 \"generated\"\nnamespace phaseconv {\n\n" + problem_struct(problem) +
+                 "\n" + plan_struct(plan) + "\nusing Kernel = Direct<TheProblem, ThePlan>;\n" +
+                 "static_assert(Kernel::blocks == " + std::to_string(blocks) +
+                 ", \"the host launches another number of blocks\");\n" +
+                 "static_assert(Kernel::Packed::bytes == " + std::to_string(bytes) +
+                 ", \"the host allocates another size of packed weights\");\n\n" +
+                 "}  // namespace phaseconv\n\n";
+  source.text += R"(extern "C" __global__ __launch_bounds__(phaseconv::ThePlan::threads)
+void phaseconv_run(const phaseconv::Kernel::Stored* input, const float* packed,
+                   const phaseconv::Kernel::Stored* bias, phaseconv::Kernel::Stored* output) {
+  phaseconv::Kernel{input, packed, bias, output}.run();
+}
+
+extern "C" __global__ void phaseconv_pack(const phaseconv::Kernel::Stored* weight, float* packed) {
+  phaseconv::Kernel::Packed::pack(weight, packed);
+}
+)";
+  return source;
+}
+
+const std::vector<Family>& kernel_families() {
+  static const std::vector<Family> families = {
+      {"direct", "one thread a cell tile, plain multiply-adds, every problem", direct::plans,
+       direct::refusal, direct::seconds},
+  };
+  return families;
+}
+
+}  // namespace phaseconv::cuda
