@@ -37,7 +37,7 @@ struct Axis {
     return (input - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1;
   }
 
-  friend constexpr bool operator==(const Axis&, const Axis&) = default;
+  friend PHASECONV_FUNCTION bool operator==(const Axis&, const Axis&) = default;
 };
 
 /// The phases of one axis. The taps of phase r, where it has any, are an arithmetic progression:

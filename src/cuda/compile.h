@@ -2,9 +2,12 @@
 // and the register budget of the tests use.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "cuda/source.h"
+#include "phaseconv/convolution.h"
 #include "plan/plan.h"
 
 namespace phaseconv::cuda {
@@ -23,8 +26,17 @@ struct Compiled {
 /// old for the architecture, or fails.
 Compiled compile(const Problem& problem, const std::string& arch, const Options& options);
 
+/// The cubin of a source: from memory, else from the disk cache, else compiled (and kept in both).
+/// Throws as `compile` does.
+std::shared_ptr<const std::string> cubin(const std::string& source, const std::string& arch,
+                                         const Options& options);
+
 /// A description of the architecture without a device: typical units and rates, for planning.
 Machine typical_machine(const std::string& arch);
+
+class Context;
+/// A description of a device from its attributes. Throws `Unsupported` for a GPU that is too old.
+Machine describe(const Context& context);
 
 /// What `phaseconv doctor` prints: one line a thing looked for, NVRTC tried on a small kernel.
 struct Finding {

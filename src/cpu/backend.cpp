@@ -1,0 +1,196 @@
+#include "backend.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <new>
+
+#include "cpu/families.h"
+#include "cpu/kernels.h"
+#include "cpu/parallel.h"
+#include "cpu/tiling.h"
+#include "cpu/worker.h"
+
+namespace phaseconv {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
+  constexpr auto alignment = std::align_val_t{64};
+  return {::operator new(std::max(bytes, std::size_t{1}), alignment),
+          [](void* memory) { ::operator delete(memory, alignment); }};
+}
+
+class CpuExecutable : public Executable {
+ public:
+  CpuExecutable(const Problem& p, const Device& where, Decision made, const cpu::Kernels& k,
+                ParallelFor parallel)
+      : Executable(p, where, std::move(made)),
+        tiling_(p, plan(), k.lanes),
+        kernels_(k),
+        parallel_(std::move(parallel)) {}
+
+  PackedWeights pack(const void* weight, Stream) const override {
+    const std::size_t bytes = tiling_.weight_bytes();
+    std::shared_ptr<void> memory = allocate_aligned(bytes);
+    auto* header = new (memory.get()) cpu::WeightHeader;
+    auto* packed = reinterpret_cast<float*>(header + 1);
+    std::atomic<bool> finite = true;
+    parallel_(problem.groups, [&](Index begin, Index end) {
+      if (!cpu::pack_groups(tiling_, weight, packed, begin, end)) finite = false;
+    });
+    header->finite = finite;
+    return PackedWeights(std::move(memory), bytes);
+  }
+
+  void run(const void* input, const PackedWeights& weights, const void* bias, void* output,
+           Stream) const override {
+    if (tiling_.tasks == 0) return;
+    const struct Call {
+      const CpuExecutable* self;
+      const void *input, *packed, *bias;
+      void* output;
+    } call{this, input, weights.data(), bias, output};
+    // One pointer is what std::function holds without allocating.
+    parallel_(tiling_.tasks, [&call](Index begin, Index end) {
+      cpu::run_tasks(call.self->tiling_, call.self->kernels_, call.input, call.packed, call.bias,
+                     call.output, begin, end);
+    });
+  }
+
+  std::size_t packed_bytes() const override { return tiling_.weight_bytes(); }
+  std::string backend() const override { return std::string("cpu ") + kernels_.target; }
+
+ private:
+  const cpu::Tiling tiling_;
+  const cpu::Kernels& kernels_;
+  const ParallelFor parallel_;
+};
+
+class CpuBackend : public Backend {
+ public:
+  Device::Kind kind() const override { return Device::Kind::cpu; }
+  int device_count(const Options&, std::string&) const override { return 1; }
+
+  Machine machine(const Device&, const Options& options) const override {
+    // Leads for the planner: a core of 3 GHz that issues two vector multiply-adds a cycle, and
+    // memory that feeds a few such cores.
+    constexpr double clock = 3e9, bytes_per_unit = 1.2e10, bytes_at_most = 1e11;
+    const cpu::Kernels& k = cpu::kernels(options.instruction_set);
+    Machine m;
+    m.units = thread_count(options);
+    m.name = "CPU, " + std::to_string(m.units) + (m.units == 1 ? " thread" : " threads");
+    m.target = k.target;
+    m.vector_lanes = k.lanes;
+    m.registers = k.registers;
+    m.copy_bytes_per_second = std::min(bytes_per_unit * m.units, bytes_at_most);
+    m.fma_flops_per_second = clock * 4 * static_cast<double>(k.lanes) * m.units;
+    return m;
+  }
+
+  const std::vector<Family>& families() const override { return cpu::families(); }
+
+  std::shared_ptr<const Executable> prepare(const Problem& problem, const Device& device,
+                                            const Options& options) const override {
+    return std::make_shared<CpuExecutable>(
+        problem, device, decide(problem, machine(device, options), options),
+        cpu::kernels(options.instruction_set), parallel_for(options));
+  }
+
+  std::shared_ptr<void> allocate(const Device&, std::size_t bytes) const override {
+    return allocate_aligned(bytes);
+  }
+  void copy_to_device(const Device&, void* to, const void* from, std::size_t bytes) const override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  void copy_to_host(const Device&, void* to, const void* from, std::size_t bytes) const override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  void fill(const Device&, void* to, unsigned char value, std::size_t bytes) const override {
+    if (bytes > 0) std::memset(to, value, bytes);
+  }
+
+  std::vector<double> time(const Device&, const std::function<void()>& work,
+                           int repeats) const override {
+    work();  // page faults, caches, threads
+    std::vector<double> milliseconds;
+    for (int i = 0; i < repeats; ++i) {
+      const Clock::time_point start = Clock::now();
+      work();
+      milliseconds.push_back(seconds_since(start) * 1e3);
+    }
+    return milliseconds;
+  }
+
+  Ceilings ceilings(const Device&, DataType, const Options& options) const override {
+    const cpu::Kernels& k = cpu::kernels(options.instruction_set);
+    const ParallelFor parallel = parallel_for(options);
+    const int threads = thread_count(options);
+    Ceilings c;
+    c.copy_bytes_per_second = copy_rate(k, parallel);
+    c.flops_per_second = multiply_rate(k, parallel, threads);
+    c.method = "copy of 128 MiB past the caches and multiply-adds in registers (float32, " +
+               std::string(k.target) + "), best of several on " + std::to_string(threads) +
+               (threads == 1 ? " thread" : " threads");
+    return c;
+  }
+
+ private:
+  static double copy_rate(const cpu::Kernels& k, const ParallelFor& parallel) {
+    constexpr Index block = 1 << 16, blocks = 512;  // 128 MiB each way, beyond last-level caches
+    constexpr std::size_t bytes = sizeof(float) * block * blocks;
+    const std::shared_ptr<void> from = allocate_aligned(bytes), to = allocate_aligned(bytes);
+    double best = 0;
+    for (int round = 0; round < 5; ++round) {
+      const Clock::time_point start = Clock::now();
+      parallel(blocks, [&](Index begin, Index end) {
+        float* target = static_cast<float*>(to.get()) + begin * block;
+        float* source = static_cast<float*>(from.get()) + begin * block;
+        if (round == 0) {  // the pages' first touch
+          std::fill_n(source, (end - begin) * block, 1.0f);
+          std::fill_n(target, (end - begin) * block, 0.0f);
+        }
+        k.store(DataType::f32, source, (end - begin) * block, target, true);
+        k.flush();
+      });
+      if (round > 0) best = std::max(best, 2 * double{bytes} / seconds_since(start));
+    }
+    return best;
+  }
+
+  static double multiply_rate(const cpu::Kernels& k, const ParallelFor& parallel, int threads) {
+    constexpr Index repeats = 1'000'000;
+    double best = 0;
+    for (int round = 0; round < 10; ++round) {
+      std::atomic<double> flops = 0;
+      const Clock::time_point start = Clock::now();
+      parallel(threads * 4, [&](Index begin, Index end) {
+        for (Index i = begin; i < end; ++i) {
+          volatile float keep;
+          float result;
+          const double done = k.burn(repeats, &result);
+          keep = result;
+          static_cast<void>(keep);
+          flops.fetch_add(done);
+        }
+      });
+      best = std::max(best, flops.load() / seconds_since(start));
+    }
+    return best;
+  }
+};
+
+}  // namespace
+
+const Backend& cpu_backend() {
+  static const CpuBackend backend;
+  return backend;
+}
+
+}  // namespace phaseconv

@@ -1,0 +1,271 @@
+// The CPU kernels: every instruction set that this machine can run, both families, every element
+// type and layout, over shapes chosen to be awkward.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "backend.h"
+#include "check/check.h"
+#include "cpu/kernels.h"
+#include "cpu/reference.h"
+#include "element.h"
+#include "phaseconv/convolution.h"
+
+namespace phaseconv {
+namespace {
+
+struct Shape {
+  const char* text;
+  const char* what;
+};
+
+constexpr Shape shapes[] = {
+    {"ic1,oc1,i1,k1", "one product"},
+    {"n2,ic3,oc1,i1x1x1,k3,s2,p1,bias", "a single input position"},
+    {"ic5,oc7,i70,k3,s2,p1", "rank 1, two register tiles of cells and a rest"},
+    {"ic2,oc3,i5x37,k4,s2,p1", "rank 2"},
+    {"n2,ic2,oc33,i2x3x19,k3,s2,p1,op1,bias", "one channel more than whole vectors"},
+    {"ic6,oc18,g6,i3x4x5,k3x4x5,s2x3x2,p1x2x0,op1x0x1,bias", "every axis different"},
+    {"ic4,oc4,g4,i3x5x17,k4,s2,p1", "depthwise"},
+    {"ic12,oc12,g4,i4x9,k3,s2,p1,bias", "three channels a group"},
+    {"ic3,oc9,i4x5x6,k2,s2", "kernel = stride"},
+    {"ic3,oc5,i4x21,k2,s5", "stride beyond the kernel: phases without taps"},
+    {"ic3,oc5,i4x21,k2,s5,bias", "and with a bias"},
+    {"ic2,oc3,i6x18,k3,s2,d2,p1", "dilation shares a factor with stride"},
+    {"ic2,oc3,i6x18,k4,s6,d4,p2", "dilation shares one factor of stride"},
+    {"ic2,oc3,i6x18,k3,s3,d2,p2", "dilation and stride without a common factor"},
+    {"ic2,oc2,i7x9,k3,p4", "padding beyond the kernel"},
+    {"ic2,oc2,i40,k5,s1,p2", "stride 1"},
+    {"ic2,oc3,i33,k3,s4,p1", "stride 4"},
+    {"ic2,oc3,i33,k7,s7,p3", "stride 7"},
+    {"ic1,oc2,i3,k3,s700", "stride beyond the scratch memory"},
+    {"ic1,oc2,i3,k3,s5000,d3", "and beyond that"},
+    {"ic2,oc2,i40,k4,d3000", "dilation beyond the scratch memory"},
+    {"ic3,oc2,i20,k600,s3,p7", "more taps than staged rows hold"},
+    {"ic2,oc3,i2x2x40,k13x12x5,s2,p3", "many taps along d and h"},
+    {"ic300,oc9,i3x40,k3,s2,p1", "more channels than are staged at once"},
+    {"ic3,oc70,i3x11,k3,s2,p1", "several vectors of channels"},
+    {"ic2,oc600,i9,k3,s2,p1,bias", "several tasks of channels"},
+    {"ic2,oc3,i2x1100,k3,s2,p1", "several tasks of cells"},
+    {"ic2,oc3,i2x3x4,k2,s3,op2", "output padding past the last tap"},
+};
+
+std::vector<std::string> types_and_layouts() {
+  return {"", ",tf32", ",f16", ",bf16", ",cl", ",tf32,cl", ",f16,cl", ",bf16,cl"};
+}
+
+class CpuKernel : public testing::TestWithParam<std::tuple<std::string, const char*>> {
+ protected:
+  Options options() const {
+    Options o;
+    o.instruction_set = std::get<0>(GetParam());
+    o.plan = std::get<1>(GetParam());
+    o.threads = 2;
+    return o;
+  }
+};
+
+TEST_P(CpuKernel, SmallIntegersAreExact) {
+  for (const Shape& shape : shapes) {
+    for (const std::string& suffix : types_and_layouts()) {
+      const Problem problem = parse(shape.text + suffix);
+      const check::Outcome outcome =
+          check::verify(problem, Device::cpu(), options(), check::Fill::integers, 1, true);
+      EXPECT_TRUE(outcome.result.pass) << shape.what << ": " << outcome.result.reason;
+    }
+  }
+}
+
+TEST_P(CpuKernel, RandomDataKeepThePromise) {
+  for (const Shape& shape : shapes) {
+    for (const std::string& suffix : types_and_layouts()) {
+      const Problem problem = parse(shape.text + suffix);
+      const check::Outcome outcome =
+          check::verify(problem, Device::cpu(), options(), check::Fill::random, 2, false);
+      EXPECT_TRUE(outcome.result.pass) << shape.what << ": " << outcome.result.reason;
+    }
+  }
+}
+
+TEST_P(CpuKernel, SpecialValuesComeOutWhereTheReferenceHasThem) {
+  for (const Shape& shape : shapes) {
+    for (const std::string& suffix : types_and_layouts()) {
+      const Problem problem = parse(shape.text + suffix);
+      const check::Outcome outcome =
+          check::verify(problem, Device::cpu(), options(), check::Fill::special, 3, false);
+      EXPECT_TRUE(outcome.result.pass) << shape.what << ": " << outcome.result.reason;
+    }
+  }
+}
+
+TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
+  const Options asked = options();
+  const Backend& backend = cpu_backend();
+  const Machine machine = backend.machine(Device::cpu(), asked);
+  for (const char* text : {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl"}) {
+    const Problem problem = parse(text);
+    for (const Candidate& candidate : backend.decide(problem, machine, asked).candidates) {
+      if (candidate.plan.family != asked.plan) continue;
+      Options one = asked;
+      one.plan = to_string(candidate.plan);
+      const check::Outcome outcome =
+          check::verify(problem, Device::cpu(), one, check::Fill::integers, 4, true);
+      EXPECT_TRUE(outcome.result.pass) << outcome.result.reason;
+      EXPECT_TRUE(outcome.plan.starts_with(one.plan)) << outcome.plan;
+    }
+  }
+}
+
+// An infinite weight outside of whose reach there is no input must not meet a made-up zero.
+TEST_P(CpuKernel, InfiniteWeightsMakeNoNansAtTheEnds) {
+  for (const char* text :
+       {"ic2,oc3,i40,k3,s2,p1", "ic2,oc3,i40,k3,s2,p1,cl", "ic1,oc2,i3x20,k5,p2"}) {
+    const Problem problem = parse(text);
+    const std::vector<float> x(static_cast<std::size_t>(problem.input_elements()), 1.0f);
+    const std::vector<float> w(static_cast<std::size_t>(problem.weight_elements()),
+                               std::numeric_limits<float>::infinity());
+    std::vector<float> y(static_cast<std::size_t>(problem.output_elements()), -1.0f);
+    const TransposedConvolution conv = prepare(problem, Device::cpu(), options());
+    conv.run(x.data(), conv.pack(w.data()), nullptr, y.data());
+    for (const float value : y) EXPECT_EQ(value, std::numeric_limits<float>::infinity()) << text;
+  }
+}
+
+TEST_P(CpuKernel, SaysWhichInstructionSetRan) {
+  const TransposedConvolution conv = prepare(parse("ic2,oc2,i9,k3,s2"), Device::cpu(), options());
+  EXPECT_EQ(conv.backend(), "cpu " + options().instruction_set);
+  EXPECT_TRUE(conv.plan().starts_with(options().plan)) << conv.plan();
+}
+
+INSTANTIATE_TEST_SUITE_P(, CpuKernel,
+                         testing::Combine(testing::ValuesIn(cpu::instruction_sets()),
+                                          testing::Values("cells", "channels")),
+                         [](const auto& one) {
+                           return std::get<0>(one.param) + "_" + std::get<1>(one.param);
+                         });
+
+TEST(CpuInstructionSet, BestIsTakenAndTheBaselineIsThere) {
+  const std::vector<std::string> sets = cpu::instruction_sets();
+  ASSERT_FALSE(sets.empty());
+  EXPECT_EQ(cpu::kernels("").target, sets.front());
+  for (const std::string& set : sets) EXPECT_EQ(cpu::kernels(set).target, set);
+}
+
+TEST(CpuInstructionSet, UnknownOneNamesThoseThereAre) {
+  Options options;
+  options.instruction_set = "AVX9";
+  try {
+    prepare(parse("ic1,oc1,i4,k2"), Device::cpu(), options);
+    FAIL() << "accepted";
+  } catch (const Unsupported& error) {
+    const std::string message = error.what();
+    EXPECT_NE(message.find("\"AVX9\""), std::string::npos) << message;
+    for (const std::string& set : cpu::instruction_sets()) {
+      EXPECT_NE(message.find(set), std::string::npos) << message;
+    }
+  }
+}
+
+// The compiled-in name is no proof that the code behind it differs: vectors of another length are.
+TEST(CpuInstructionSet, KernelsAreThoseOfTheirTarget) {
+  for (const std::string& set : cpu::instruction_sets()) {
+    const cpu::Kernels& k = cpu::kernels(set);
+    const Index expected = set.starts_with("AVX3") ? 16
+                           : set == "AVX2"         ? 8
+                           : set == "SCALAR"       ? 1
+                                                   : 4;
+    EXPECT_EQ(k.lanes, expected) << set;
+    // A product over one vector of columns touches exactly that many sums.
+    std::vector<float> sums(64, 0.0f);
+    const std::vector<float> vectors(64, 2.0f);
+    const float scalar = 3;
+    cpu::Product product;
+    product.scalars = &scalar;
+    product.vectors = vectors.data();
+    product.sums = sums.data();
+    product.depth = product.taps[0] = product.taps[1] = product.taps[2] = 1;
+    k.multiply[0][0](product);
+    for (Index i = 0; i < 64; ++i) {
+      EXPECT_EQ(sums[static_cast<std::size_t>(i)], i < k.lanes ? 6.0f : 0.0f) << set;
+    }
+  }
+}
+
+// Conversions against the scalar ones of element.h: all 16-bit patterns, and around every tie.
+TEST(CpuConversion, AgreesWithTheScalarOne) {
+  std::vector<std::uint16_t> halves(65536);
+  std::vector<float> floats;
+  for (std::uint32_t i = 0; i < 65536; ++i) {
+    halves[i] = static_cast<std::uint16_t>(i);
+    for (const std::uint32_t low : {0u, 1u, 0x0fffu, 0x1000u, 0x1001u, 0x7fffu, 0x8000u, 0x8001u}) {
+      floats.push_back(std::bit_cast<float>((i << 16) | low));
+    }
+  }
+  // One more bit of a half's mantissa lies above these 16: shift the patterns there.
+  for (std::uint32_t i = 0; i < 65536; ++i) {
+    for (const std::uint32_t low : {0u, 0xfffu, 0x1000u, 0x1001u}) {
+      floats.push_back(std::bit_cast<float>(0x33000000u + (i << 13) + low));
+    }
+  }
+  const auto same = [](float a, float b) {
+    return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) ||
+           (std::isnan(a) && std::isnan(b));
+  };
+  for (const std::string& set : cpu::instruction_sets()) {
+    const cpu::Kernels& k = cpu::kernels(set);
+    for (const DataType type : {DataType::f16, DataType::bf16}) {
+      std::vector<float> loaded(halves.size());
+      k.load(type, halves.data(), static_cast<Index>(halves.size()), loaded.data());
+      for (std::size_t i = 0; i < halves.size(); ++i) {
+        ASSERT_TRUE(same(loaded[i], load_operand(halves.data(), type, static_cast<Index>(i))))
+            << set << " " << name(type) << " pattern " << i;
+      }
+      std::vector<std::uint16_t> stored(floats.size());
+      k.store(type, floats.data(), static_cast<Index>(floats.size()), stored.data(), false);
+      std::vector<std::uint16_t> expected(floats.size());
+      for (std::size_t i = 0; i < floats.size(); ++i) {
+        const auto at = static_cast<Index>(i);
+        store_value(expected.data(), type, at, floats[i]);
+        ASSERT_TRUE(
+            same(load_operand(stored.data(), type, at), load_operand(expected.data(), type, at)))
+            << set << " " << name(type) << " value " << floats[i];
+      }
+    }
+    std::vector<float> rounded(floats.size());
+    k.load(DataType::tf32, floats.data(), static_cast<Index>(floats.size()), rounded.data());
+    for (std::size_t i = 0; i < floats.size(); ++i) {
+      ASSERT_TRUE(same(rounded[i], round_to_tf32(floats[i]))) << set << " value " << floats[i];
+    }
+  }
+}
+
+// The planner's part: lanes run along what is contiguous, unless there is too little of it.
+TEST(CpuPlan, FollowsTheLayout) {
+  const auto family = [](const char* text) {
+    return prepare(parse(text), Device::cpu()).plan().substr(0, 5);
+  };
+  EXPECT_EQ(family("n1,ic32,oc32,g4,i32x64x128,k3,s2,p1"), "cells");
+  EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2"), "cells");
+  EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2,cl"), "chann");
+  EXPECT_EQ(family("n1,ic256,oc256,i4x4x4,k4,s2,p1,cl"), "chann");
+}
+
+TEST(CpuBackend, EmptyBatchIsDoneAtOnce) {
+  const TransposedConvolution conv = prepare(parse("n0,ic2,oc2,i9,k3,s2"), Device::cpu());
+  const std::vector<float> w(12, 1.0f);
+  conv.run(nullptr, conv.pack(w.data()), nullptr, nullptr);
+}
+
+TEST(CpuBackend, CeilingsArePlausible) {
+  Options options;
+  options.threads = 1;
+  const Ceilings c = cpu_backend().ceilings(Device::cpu(), DataType::f32, options);
+  EXPECT_GT(c.copy_bytes_per_second, 1e8);
+  EXPECT_GT(c.flops_per_second, 1e8);
+  EXPECT_NE(c.method.find("copy"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace phaseconv

@@ -1,0 +1,84 @@
+// Compiles every family of CUDA kernels for every type, layout and architecture, with no GPU, and
+// holds the register budget: a spilled register costs more than any tile size wins.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "cuda/compile.h"
+#include "cuda/source.h"
+#include "phaseconv/convolution.h"
+
+namespace phaseconv::cuda {
+namespace {
+
+constexpr int kSpillBudgetBytes = 0;
+
+constexpr const char* kProblems[] = {
+    "n4,ic32,oc32,g4,i32x64x128,k3,s2,p1",
+    "n16,ic32,oc64,i16x32x32,k3,s2,p1,d2",
+    "ic64,oc64,g64,i48x48x48,k4,s2,p1",
+    "ic320,oc256,i8x8x8,k2,s2,bias",
+    "n3,ic30,oc18,g6,i17x29x41,k3x4x5,s2x3x2,p1x2x0,op1x0x1,bias",
+    "ic56,oc1,i256x256,k9,s3,p4,op2,bias",
+    "ic256,oc128,i2048,k16,s8,p4,bias",
+};
+
+bool any_legal(const Family& family, const Problem& problem, const Machine& machine) {
+  return std::ranges::any_of(family.plans(problem, machine), [&](const Plan& plan) {
+    return family.refusal(problem, machine, plan).empty();
+  });
+}
+
+class KernelsCompile : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(KernelsCompile, WithoutSpills) {
+  const std::string arch = GetParam();
+  Options options = Options::from_environment();
+  try {
+    compile(parse("ic1,oc1,i1,k1"), arch, options);
+  } catch (const Unsupported& error) {
+    // Where CI says that it is CI, nothing may be left out unseen.
+    ASSERT_EQ(std::getenv("CI"), nullptr) << error.what();
+    GTEST_SKIP() << "needs NVRTC, which ./run test installs: " << error.what();
+  }
+
+  const Machine machine = typical_machine(arch);
+  for (const Family& family : kernel_families()) {
+    options.plan = std::string(family.name) + ":";
+    int compiled = 0;
+    for (const char* text : kProblems) {
+      for (const auto type : {DataType::f32, DataType::tf32, DataType::f16, DataType::bf16}) {
+        for (const auto layout : {Layout::channels_first, Layout::channels_last}) {
+          Problem problem = parse(text);
+          problem.type = type;
+          problem.layout = layout;
+          if (!any_legal(family, problem, machine)) continue;
+          const std::string where = to_string(problem) + " for " + arch;
+          try {
+            const Compiled kernel = compile(problem, arch, options);
+            ++compiled;
+            std::printf("%s: %s, %d registers, %d bytes spilled, %.2f s\n", where.c_str(),
+                        to_string(kernel.decision.plan()).c_str(), kernel.registers,
+                        kernel.spill_bytes, kernel.seconds);
+            EXPECT_FALSE(kernel.cubin.empty()) << where;
+            EXPECT_GT(kernel.registers, 0) << where << "\n" << kernel.log;
+            EXPECT_LE(kernel.spill_bytes, kSpillBudgetBytes) << where << "\n" << kernel.log;
+          } catch (const Error& error) {
+            ADD_FAILURE() << where << "\n" << error.what();
+          }
+        }
+      }
+    }
+    EXPECT_GT(compiled, 0) << family.name << " was never legal for " << arch;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, KernelsCompile,
+                         ::testing::Values("sm_80", "sm_89", "sm_90a", "sm_100", "sm_120"),
+                         [](const auto& arch) { return std::string(arch.param); });
+
+}  // namespace
+}  // namespace phaseconv::cuda

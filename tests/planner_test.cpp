@@ -1,0 +1,113 @@
+// Candidates, refusals, the choice, and forcing it: no device, no compiler.
+#include <gtest/gtest.h>
+
+#include "cuda/compile.h"
+#include "cuda/source.h"
+#include "plan/plan.h"
+
+namespace phaseconv {
+namespace {
+
+Machine machine() { return {"test", "sm_90a", 132, 32, 65536, 3e12, 5e13}; }
+
+// A family with one legal plan a tile size, each twice as dear, and one that is always refused.
+std::vector<Family> toy_families() {
+  return {{"toy", "for tests",
+           [](const Problem&, const Machine&) {
+             return std::vector<Plan>{{"toy", 0, 4, 1, 32}, {"toy", 0, 2, 1, 32}, {"toy", 3}};
+           },
+           [](const Problem&, const Machine&, const Plan& plan) {
+             return plan.fused_axes == 3 ? std::string("never") : std::string();
+           },
+           [](const Problem&, const Machine&, const Plan& plan) {
+             return static_cast<double>(plan.channel_tile);
+           }}};
+}
+
+const Problem kProblem = parse("ic8,oc8,i8x8,k3,s2");
+
+TEST(Planner, TakesTheCheapestLegalPlan) {
+  const Decision decision = decide(kProblem, machine(), toy_families(), "");
+  EXPECT_EQ(to_string(decision.plan()), "toy:oc2,threads32");
+  EXPECT_EQ(decision.reason, "cost");
+  ASSERT_EQ(decision.candidates.size(), 3u);
+  EXPECT_EQ(decision.candidates.back().refusal, "never");
+}
+
+TEST(Planner, CanBeForcedByTheBeginningOfAPlan) {
+  const Decision decision = decide(kProblem, machine(), toy_families(), "toy:oc4");
+  EXPECT_EQ(to_string(decision.plan()), "toy:oc4,threads32");
+  EXPECT_EQ(decision.reason, "asked for");
+}
+
+std::string refusal(const std::string& wanted) {
+  try {
+    decide(kProblem, machine(), toy_families(), wanted);
+  } catch (const Unsupported& error) {
+    return error.what();
+  }
+  return "(no error)";
+}
+
+TEST(Planner, RefusesWithEveryReason) {
+  EXPECT_EQ(refusal("toy:fused3"),
+            "no plan for ic8,oc8,i8x8,k3,s2 on sm_90a: \n  toy:fused3: never");
+  EXPECT_EQ(refusal("other"),
+            "no plan for ic8,oc8,i8x8,k3,s2 on sm_90a: no plan begins with 'other'; there are:\n"
+            "  toy:oc2,threads32\n  toy:oc4,threads32\n  toy:fused3");
+}
+
+TEST(Planner, EveryProblemHasADirectPlan) {
+  for (const char* text :
+       {"n4,ic32,oc32,g4,i32x64x128,k3,s2,p1", "ic1,oc1,i1,k1", "ic3,oc5,i4,k9,s1000,d7",
+        "ic2,oc2,i2x2x2,k31,s2,d3", "ic1,oc1,i3,k2,d2000000", "n0,ic7,oc7,g7,i2x2,k2"}) {
+    const Problem problem = parse(text);
+    const Decision decision = decide(problem, machine(), cuda::kernel_families(), "direct");
+    EXPECT_TRUE(decision.candidates.front().refusal.empty()) << text;
+    const cuda::KernelSource source = cuda::generate_source(problem, decision.plan());
+    EXPECT_NE(source.text.find("phaseconv_run"), std::string::npos);
+    EXPECT_EQ(source.packed_bytes % sizeof(float), 0u);
+  }
+}
+
+TEST(Planner, FusesTheSlotsThatFitInRegisters) {
+  // 8 phases of 8 channels are exactly the limit; 27 phases of 4 are beyond it.
+  const auto legal = [](const char* problem, const char* plan) {
+    for (const Candidate& candidate :
+         decide(parse(problem), machine(), cuda::kernel_families(), "").candidates) {
+      if (to_string(candidate.plan) == plan) return candidate.refusal;
+    }
+    return std::string("not listed");
+  };
+  EXPECT_EQ(legal("ic8,oc8,i8x8x8,k3,s2", "direct:fused3,oc8,threads128"), "");
+  EXPECT_EQ(legal("ic8,oc8,i8x8x8,k3,s3", "direct:fused3,oc4,threads128"),
+            "sums in registers: 108, more than 64");
+  EXPECT_EQ(legal("ic8,oc8,i8x8x8,k3,s2", "direct:oc8,cells2,threads128"),
+            "a tile of cells needs the phases of w fused");
+}
+
+TEST(Floor, IsTheLargerOfMemoryAndArithmetic) {
+  const Problem problem = parse("n4,ic32,oc32,g4,i32x64x128,k3,s2,p1");
+  EXPECT_DOUBLE_EQ(floor_seconds(problem, 1e12, 1e15), problem.bytes() / 1e12);
+  EXPECT_DOUBLE_EQ(floor_seconds(problem, 1e15, 1e12), problem.flops() / 1e12);
+}
+
+TEST(Source, NamesTheProblemAndThePlan) {
+  const Problem problem = parse("n2,ic6,oc4,g2,i5x6x7,k3x4x5,s2,p1,op1,bias,bf16,cl");
+  const Plan plan{"direct", 1, 2, 2, 128};
+  const std::string text = cuda::generate_source(problem, plan).text;
+  for (const char* expected :
+       {"// n2,ic6,oc4,g2,i5x6x7,k3x4x5,s2,p1,op1,bias,bf16,cl\n",
+        "// direct:fused1,oc2,cells2,threads128\n", "using Element = BF16;",
+        "static constexpr Index groups = 2;", "static constexpr int channel_tile = 2;",
+        "{.input = 6, .kernel = 4, .stride = 2, .padding = 1, .output_padding = 1, .dilation = 1}",
+        "static constexpr bool channels_last = true;"}) {
+    EXPECT_NE(text.find(expected), std::string::npos) << expected;
+  }
+  // One self-contained text: the compiler is given no files.
+  EXPECT_EQ(text.find("#include"), std::string::npos);
+  EXPECT_EQ(text.find("#pragma once"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace phaseconv

@@ -1,0 +1,161 @@
+// phaseconv bench: how long a convolution takes, beside the least time that the machine could take.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "backend.h"
+#include "check/check.h"
+#include "check/device_array.h"
+#include "tools/command.h"
+#include "tools/progress.h"
+
+namespace phaseconv::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct BenchOptions {
+  ProblemList problems;
+  int repeats = 0;  ///< 0: as many as fit in about a second
+};
+
+struct Measurement {
+  Problem problem;
+  std::string plan, backend;
+  double prepare_ms = 0;
+  std::vector<double> times_ms;  ///< sorted
+  Ceilings ceilings;
+
+  double quantile(double share) const {
+    const auto last = static_cast<double>(times_ms.size() - 1);
+    return times_ms[static_cast<std::size_t>(std::ceil(share * last))];
+  }
+  double floor_ms() const {
+    return 1e3 * floor_seconds(problem, ceilings.copy_bytes_per_second, ceilings.flops_per_second);
+  }
+  double floor_share() const { return quantile(0.5) > 0 ? floor_ms() / quantile(0.5) : 0; }
+};
+
+Measurement measure(const Problem& problem, const Device& device, const Options& options,
+                    int repeats) {
+  check_memory(problem);
+  Measurement result{problem, {}, {}, 0, {}, {}};
+  const auto start = std::chrono::steady_clock::now();
+  const TransposedConvolution conv = prepare(problem, device, options);
+  const std::chrono::duration<double, std::milli> elapsed =
+      std::chrono::steady_clock::now() - start;
+  result.prepare_ms = elapsed.count();
+  result.plan = conv.plan();
+  result.backend = conv.backend();
+
+  const check::Data data = check::make_data(problem, check::Fill::random, 1);
+  const check::DeviceArray weight(device, data.weight);
+  const check::DeviceArray bias(device, data.bias);
+  const check::DeviceArray input(device, data.input);
+  const check::DeviceArray output(
+      device, static_cast<std::size_t>(problem.output_elements()) * element_size(problem.type));
+  const PackedWeights packed = conv.pack(weight.data());
+  const auto work = [&] {
+    conv.run(input.data(), packed, problem.bias ? bias.data() : nullptr, output.data());
+  };
+  const Backend& on = backend(device.kind);
+  if (repeats == 0) {
+    const double once = on.time(device, work, 1).front();
+    repeats = static_cast<int>(std::clamp(1e3 / std::max(once, 1e-3), 5.0, 200.0));
+  }
+  result.times_ms = on.time(device, work, repeats);
+  std::ranges::sort(result.times_ms);
+  return result;
+}
+
+Json to_json(const Measurement& result, const Device& device) {
+  return {{"problem", to_string(result.problem)},
+          {"device", to_string(device)},
+          {"backend", result.backend},
+          {"plan", result.plan},
+          {"median_ms", result.quantile(0.5)},
+          {"min_ms", result.times_ms.front()},
+          {"p95_ms", result.quantile(0.95)},
+          {"repeats", result.times_ms.size()},
+          {"prepare_ms", result.prepare_ms},
+          {"bytes", result.problem.bytes()},
+          {"flops", result.problem.flops()},
+          {"floor_ms", result.floor_ms()},
+          {"floor_share", result.floor_share()},
+          {"ceilings",
+           {{"copy_bytes_per_second", result.ceilings.copy_bytes_per_second},
+            {"flops_per_second", result.ceilings.flops_per_second},
+            {"method", result.ceilings.method}}}};
+}
+
+void print_row(const Measurement& result) {
+  char row[200];
+  std::snprintf(row, sizeof row, "%10.4f %10.4f %10.4f %10.4f %6.1f%% %9.1f  ",
+                result.quantile(0.5), result.times_ms.front(), result.quantile(0.95),
+                result.floor_ms(), 100 * result.floor_share(), result.prepare_ms);
+  std::cout << row << to_string(result.problem) << "  " << result.plan << std::endl;
+}
+
+int bench(const Invocation& invocation, const BenchOptions& arguments) {
+  const std::vector<Problem> problems = arguments.problems.read();
+  const Options options = invocation.common.library();
+  const Device device = invocation.common.find_device(options);
+  std::map<DataType, Ceilings> ceilings;
+  Json results = Json::array();
+  Json failures = Json::array();
+  int code = done;
+  Progress progress(problems.size());
+  if (!invocation.common.json) {
+    std::cout << " median ms     min ms     p95 ms   floor ms  share   prepare  problem, plan on "
+              << to_string(device) << std::endl;
+  }
+  for (const Problem& problem : problems) {
+    progress.show(to_string(problem));
+    try {
+      if (!ceilings.contains(problem.type)) {
+        ceilings[problem.type] = backend(device.kind).ceilings(device, problem.type, options);
+      }
+      Measurement result = measure(problem, device, options, arguments.repeats);
+      result.ceilings = ceilings[problem.type];
+      progress.clear();
+      results.push_back(to_json(result, device));
+      if (!invocation.common.json) print_row(result);
+    } catch (const Unsupported& error) {
+      progress.clear();
+      std::cerr << "phaseconv: " << error.what() << '\n';
+      failures.push_back({{"problem", to_string(problem)}, {"reason", error.what()}});
+      code = unsupported;
+    }
+  }
+  if (invocation.common.json) {
+    Json document = json_document(invocation);
+    document["results"] = std::move(results);
+    document["unsupported"] = std::move(failures);
+    print_json(document);
+  }
+  return code;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& program, Invocation& invocation) {
+  const auto arguments = std::make_shared<BenchOptions>();
+  CLI::App* command = add_command(
+      program, invocation, "bench", "time convolutions beside the floor of the machine",
+      "  phaseconv bench n4,ic32,oc32,g4,i32x64x128,k3,s2,p1\n"
+      "  phaseconv bench --suite shapes/perf.txt --device cuda --json\n"
+      "The floor is the larger of bytes and operations over the rates that this machine reaches,\n"
+      "measured in the same run.",
+      [&invocation, arguments] { return bench(invocation, *arguments); });
+  arguments->problems.add_to(*command);
+  command->add_option("--repeats", arguments->repeats, "timed runs (default: about a second)")
+      ->check(CLI::Range(1, 1000000));
+}
+
+}  // namespace phaseconv::tools
