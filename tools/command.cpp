@@ -153,7 +153,12 @@ int run_program(int argc, const char* const* argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return program.exit(error) == 0 ? done : bad_usage;
+    if (program.exit(error) == 0) return done;
+    // "A subcommand is required" alone would hide a misspelt one.
+    for (const std::string& word : program.remaining(true)) {
+      std::cerr << "phaseconv: '" << word << "' is not understood\n";
+    }
+    return bad_usage;
   }
   const int code = run_action(invocation);
   std::cout.flush();

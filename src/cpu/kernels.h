@@ -27,7 +27,7 @@ struct Product {
 };
 using Multiply = void (*)(const Product&);
 
-constexpr int max_rows = 8;  ///< rows a of one register tile
+constexpr int max_rows = 8;     ///< rows a of one register tile
 constexpr int max_vectors = 4;  ///< vectors along b of one; more gain little and compile long
 
 /// Whether a register tile fits: its sums, one row of vectors and the scalar that multiplies them.

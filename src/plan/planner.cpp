@@ -6,11 +6,18 @@
 namespace phaseconv {
 namespace {
 
-/// Moves the first legal candidate whose text starts with `wanted` to the front.
+/// Moves a legal candidate to the front: the one whose text is `wanted`, else the first whose text
+/// starts with it ("cells:fused1" is a plan, and the beginning of others).
 bool take(std::vector<Candidate>& candidates, std::string_view wanted) {
-  const auto found = std::ranges::find_if(candidates, [&](const Candidate& candidate) {
-    return candidate.refusal.empty() && to_string(candidate.plan).starts_with(wanted);
-  });
+  const auto find = [&](auto&& matches) {
+    return std::ranges::find_if(candidates, [&](const Candidate& candidate) {
+      return candidate.refusal.empty() && matches(to_string(candidate.plan));
+    });
+  };
+  auto found = find([&](const std::string& text) { return text == wanted; });
+  if (found == candidates.end()) {
+    found = find([&](const std::string& text) { return text.starts_with(wanted); });
+  }
   if (found == candidates.end()) return false;
   std::rotate(candidates.begin(), found, found + 1);
   return true;
