@@ -101,7 +101,8 @@ float neighbour(DataType type, double value, int steps) {
   std::uint16_t half = 0;
   std::memcpy(&half, bytes.data(), 2);
   half = static_cast<std::uint16_t>(half + steps);
-  return load_value(&half, type, 0);
+  std::memcpy(bytes.data(), &half, 2);
+  return load_value(bytes.data(), type, 0);
 }
 
 TEST_P(EveryType, BoundIsTheContract) {
@@ -237,14 +238,12 @@ TEST(Compare, OverflowOfTheOutput) {
 TEST(Compare, CancelledOverflowMayBeEither) {
   Problem problem = parse("ic2,oc1,i1,k1");
   Data data;
-  for (const float value : {1e30f, 1e30f}) {
-    const auto bytes = std::bit_cast<std::array<std::byte, 4>>(value);
-    data.input.insert(data.input.end(), bytes.begin(), bytes.end());
-  }
-  for (const float value : {1e30f, -1e30f}) {
-    const auto bytes = std::bit_cast<std::array<std::byte, 4>>(value);
-    data.weight.insert(data.weight.end(), bytes.begin(), bytes.end());
-  }
+  const auto bytes_of = [](std::array<float, 2> values) {
+    const auto bytes = std::bit_cast<std::array<std::byte, 8>>(values);
+    return std::vector<std::byte>(bytes.begin(), bytes.end());
+  };
+  data.input = bytes_of({1e30f, 1e30f});
+  data.weight = bytes_of({1e30f, -1e30f});
   for (const float y : {0.0f, not_a_number, infinity}) {
     EXPECT_TRUE(compare(problem, data, &y, false).pass) << y;
   }
