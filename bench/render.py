@@ -20,8 +20,10 @@ INTRODUCTION = """# Performance
 Every number here comes from a file in `bench/results`, which `bench/gpu_check` (GPU) and
 `bench/compare_torch.py` (CPU) wrote; `bench/render.py` writes this page. Times are medians. The
 *floor* is the larger of bytes and operations over the rates that the same machine reached in the
-same run: copying device memory, and dense multiply-adds of the element type. *Share* is floor over
-time. *Ratio* is PyTorch's time over ours, both measured in turns.
+same run: copying device memory, and multiply-adds. *Share* is floor over time. *Ratio* is PyTorch's
+time over ours, both measured in turns. On a GPU the rate of multiply-adds is that of float32 without
+tensor cores, for every type, by the device's attributes: with tensor cores the floor of layers that
+arithmetic bounds would be lower, and the share too.
 """
 
 
@@ -106,7 +108,7 @@ def number(documents: list[dict[str, Any]]) -> str:
 def main() -> int:
     kinds = {"gpu check": gpu, "cpu comparison": cpu}
     documents = {path.name: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-    documents = {name: text for name, text in documents.items() if text["kind"] in kinds}
+    documents = {name: text for name, text in documents.items() if text.get("kind") in kinds}
     page = INTRODUCTION + "".join(kinds[d["kind"]](name, d) for name, d in documents.items())
     readme = README.read_text()
     before, rest = readme.split(BEGIN)
