@@ -25,7 +25,7 @@ endforeach()
 foreach(family IN ITEMS cells channels)
   add_conformance_test(cpu_${family} edge cpu PLAN ${family}:)
 endforeach()
-foreach(set IN ITEMS SSE2 SSSE3 SSE4 AVX2 AVX3 AVX3_DL NEON)
+foreach(set IN ITEMS SCALAR SSE4 AVX2 AVX3 NEON)
   add_conformance_test(cpu_${set} edge cpu INSTRUCTION_SET ${set})
 endforeach()
 
