@@ -29,6 +29,9 @@ constexpr Shape shapes[] = {
     {"n2,ic2,oc33,i2x3x19,k3,s2,p1,op1,bias", "one channel more than whole vectors"},
     {"ic6,oc18,g6,i3x4x5,k3x4x5,s2x3x2,p1x2x0,op1x0x1,bias", "every axis different"},
     {"ic4,oc4,g4,i3x5x17,k4,s2,p1", "depthwise"},
+    {"n2,ic37,oc37,g37,i3x4x5,k3,s2,p1,op1,bias", "depthwise, with a rest of channels"},
+    {"ic9,oc9,g9,i7x8,k3,s2,d3,p2", "depthwise, dilated"},
+    {"ic130,oc130,g130,i21,k16,s8,p4", "depthwise, more channels than one task takes"},
     {"ic12,oc12,g4,i4x9,k3,s2,p1,bias", "three channels a group"},
     {"ic3,oc9,i4x5x6,k2,s2", "kernel = stride"},
     {"ic3,oc5,i4x21,k2,s5", "stride beyond the kernel: phases without taps"},
@@ -65,12 +68,18 @@ class CpuKernel : public testing::TestWithParam<std::tuple<std::string, const ch
     o.threads = 2;
     return o;
   }
+  /// The family "groups" is for depthwise problems alone; the others are for all.
+  bool has_plan(const Problem& problem) const {
+    return options().plan != "groups" ||
+           (problem.in_channels == problem.groups && problem.out_channels == problem.groups);
+  }
 };
 
 TEST_P(CpuKernel, SmallIntegersAreExact) {
   for (const Shape& shape : shapes) {
     for (const std::string& suffix : types_and_layouts()) {
       const Problem problem = parse(shape.text + suffix);
+      if (!has_plan(problem)) continue;
       const check::Outcome outcome =
           check::verify(problem, Device::cpu(), options(), check::Fill::integers, 1, true);
       EXPECT_TRUE(outcome.result.pass) << shape.what << ": " << outcome.result.reason;
@@ -82,6 +91,7 @@ TEST_P(CpuKernel, RandomDataKeepThePromise) {
   for (const Shape& shape : shapes) {
     for (const std::string& suffix : types_and_layouts()) {
       const Problem problem = parse(shape.text + suffix);
+      if (!has_plan(problem)) continue;
       const check::Outcome outcome =
           check::verify(problem, Device::cpu(), options(), check::Fill::random, 2, false);
       EXPECT_TRUE(outcome.result.pass) << shape.what << ": " << outcome.result.reason;
@@ -93,6 +103,7 @@ TEST_P(CpuKernel, SpecialValuesComeOutWhereTheReferenceHasThem) {
   for (const Shape& shape : shapes) {
     for (const std::string& suffix : types_and_layouts()) {
       const Problem problem = parse(shape.text + suffix);
+      if (!has_plan(problem)) continue;
       const check::Outcome outcome =
           check::verify(problem, Device::cpu(), options(), check::Fill::special, 3, false);
       EXPECT_TRUE(outcome.result.pass) << shape.what << ": " << outcome.result.reason;
@@ -104,8 +115,10 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
   const Options asked = options();
   const Backend& backend = cpu_backend();
   const Machine machine = backend.machine(Device::cpu(), asked);
-  for (const char* text : {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl"}) {
+  for (const char* text : {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
+                           "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl"}) {
     const Problem problem = parse(text);
+    if (!has_plan(problem)) continue;
     for (const Candidate& candidate : backend.decide(problem, machine, asked).candidates) {
       if (candidate.plan.family != asked.plan) continue;
       Options one = asked;
@@ -120,9 +133,10 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
 
 // An infinite weight outside of whose reach there is no input must not meet a made-up zero.
 TEST_P(CpuKernel, InfiniteWeightsMakeNoNansAtTheEnds) {
-  for (const char* text :
-       {"ic2,oc3,i40,k3,s2,p1", "ic2,oc3,i40,k3,s2,p1,cl", "ic1,oc2,i3x20,k5,p2"}) {
+  for (const char* text : {"ic2,oc3,i40,k3,s2,p1", "ic2,oc3,i40,k3,s2,p1,cl", "ic1,oc2,i3x20,k5,p2",
+                           "ic2,oc2,i5x6x7,k4,s2,p1", "ic9,oc9,g9,i5x6x7,k4,s2,p1,cl"}) {
     const Problem problem = parse(text);
+    if (!has_plan(problem)) continue;
     const std::vector<float> x(static_cast<std::size_t>(problem.input_elements()), 1.0f);
     const std::vector<float> w(static_cast<std::size_t>(problem.weight_elements()),
                                std::numeric_limits<float>::infinity());
@@ -134,14 +148,15 @@ TEST_P(CpuKernel, InfiniteWeightsMakeNoNansAtTheEnds) {
 }
 
 TEST_P(CpuKernel, SaysWhichInstructionSetRan) {
-  const TransposedConvolution conv = prepare(parse("ic2,oc2,i9,k3,s2"), Device::cpu(), options());
+  const TransposedConvolution conv =
+      prepare(parse("ic2,oc2,g2,i9,k3,s2"), Device::cpu(), options());
   EXPECT_EQ(conv.backend(), "cpu " + options().instruction_set);
   EXPECT_TRUE(conv.plan().starts_with(options().plan)) << conv.plan();
 }
 
 INSTANTIATE_TEST_SUITE_P(, CpuKernel,
                          testing::Combine(testing::ValuesIn(cpu::instruction_sets()),
-                                          testing::Values("cells", "channels")),
+                                          testing::Values("cells", "channels", "groups")),
                          [](const auto& one) {
                            return std::get<0>(one.param) + "_" + std::get<1>(one.param);
                          });
@@ -185,7 +200,9 @@ TEST(CpuInstructionSet, KernelsAreThoseOfTheirTarget) {
     product.scalars = &scalar;
     product.vectors = vectors.data();
     product.sums = sums.data();
-    product.depth = product.taps[0] = product.taps[1] = product.taps[2] = 1;
+    const cpu::Tap tap{0, 0};
+    product.taps = &tap;
+    product.tap_count = 1;
     k.multiply[0][0](product);
     for (Index i = 0; i < 64; ++i) {
       EXPECT_EQ(sums[static_cast<std::size_t>(i)], i < k.lanes ? 6.0f : 0.0f) << set;
@@ -217,13 +234,13 @@ TEST(CpuConversion, AgreesWithTheScalarOne) {
     const cpu::Kernels& k = cpu::kernels(set);
     for (const DataType type : {DataType::f16, DataType::bf16}) {
       std::vector<float> loaded(halves.size());
-      k.load(type, halves.data(), static_cast<Index>(halves.size()), loaded.data());
+      k.load(type, halves.data(), loaded.data(), {1, static_cast<Index>(halves.size()), 0, 0});
       for (std::size_t i = 0; i < halves.size(); ++i) {
         ASSERT_TRUE(same(loaded[i], load_operand(halves.data(), type, static_cast<Index>(i))))
             << set << " " << name(type) << " pattern " << i;
       }
       std::vector<std::uint16_t> stored(floats.size());
-      k.store(type, floats.data(), static_cast<Index>(floats.size()), stored.data(), false);
+      k.store(type, floats.data(), stored.data(), {1, static_cast<Index>(floats.size()), 0, 0});
       std::vector<std::uint16_t> expected(floats.size());
       for (std::size_t i = 0; i < floats.size(); ++i) {
         const auto at = static_cast<Index>(i);
@@ -234,10 +251,51 @@ TEST(CpuConversion, AgreesWithTheScalarOne) {
       }
     }
     std::vector<float> rounded(floats.size());
-    k.load(DataType::tf32, floats.data(), static_cast<Index>(floats.size()), rounded.data());
+    k.load(DataType::tf32, floats.data(), rounded.data(),
+           {1, static_cast<Index>(floats.size()), 0, 0});
     for (std::size_t i = 0; i < floats.size(); ++i) {
       ASSERT_TRUE(same(rounded[i], round_to_tf32(floats[i]))) << set << " value " << floats[i];
     }
+  }
+}
+
+// Rows of every length from every place, one after the other or not: nothing missing, nothing
+// beyond.
+TEST(CpuStream, WritesWhatItIsGiven) {
+  for (const std::string& set : cpu::instruction_sets()) {
+    const cpu::Kernels& k = cpu::kernels(set);
+    for (Index length = 0; length < 70; length += length < 20 ? 1 : 7) {
+      for (Index gap : {0, 1, 16}) {
+        std::vector<float> from(70), to(5 * 90 + 20, -1.0f);
+        cpu::PendingLine pending;
+        for (Index row = 0; row < 5; ++row) {
+          for (Index i = 0; i < length; ++i) {
+            from[static_cast<std::size_t>(i)] = static_cast<float>(100 * row + i);
+          }
+          k.stream(from.data(), length, to.data() + 3 + row * (length + gap), pending);
+        }
+        k.flush(pending);
+        for (Index at = 0; at < static_cast<Index>(to.size()); ++at) {
+          const Index row = (at - 3) / (length + gap + (length + gap == 0)),
+                      i = (at - 3) % std::max(length + gap, Index{1});
+          const bool inside = at >= 3 && row < 5 && i < length;
+          EXPECT_EQ(to[static_cast<std::size_t>(at)],
+                    inside ? static_cast<float>(100 * row + i) : -1.0f)
+              << set << " length " << length << " gap " << gap << " at " << at;
+        }
+      }
+    }
+  }
+}
+
+// What is large enough to go past the caches, in every layout, with rows cut at both ends.
+TEST(CpuStream, LargeOutputsAreWhole) {
+  for (const char* text : {"ic1,oc3,i2x700x1999,k3,s2,p1", "ic4,oc4,g4,i30x90x200,k4,s2,p1",
+                           "ic2,oc24,i300x600,k2,s2,cl", "ic3,oc3,g3,i900x1000,k3,s2,p1,cl"}) {
+    const Problem problem = parse(text);
+    const check::Outcome outcome =
+        check::verify(problem, Device::cpu(), {}, check::Fill::integers, 5, true);
+    EXPECT_TRUE(outcome.result.pass) << outcome.result.reason;
   }
 }
 
@@ -250,6 +308,8 @@ TEST(CpuPlan, FollowsTheLayout) {
   EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2"), "cells");
   EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2,cl"), "chann");
   EXPECT_EQ(family("n1,ic256,oc256,i4x4x4,k4,s2,p1,cl"), "chann");
+  EXPECT_EQ(family("n1,ic64,oc64,g64,i48x48x48,k4,s2,p1"), "cells");
+  EXPECT_EQ(family("n1,ic64,oc64,g64,i48x48x48,k4,s2,p1,cl"), "group");
 }
 
 TEST(CpuBackend, EmptyBatchIsDoneAtOnce) {

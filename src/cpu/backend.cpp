@@ -1,5 +1,7 @@
 #include "backend.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -27,6 +29,17 @@ std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
           [](void* memory) { ::operator delete(memory, alignment); }};
 }
 
+/// The second-level cache of a core; where the system does not say, a usual one.
+Index cache_bytes() {
+  constexpr Index usual = Index{1} << 19;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  const Index size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return size > 0 ? size : usual;
+#else
+  return usual;
+#endif
+}
+
 class CpuExecutable : public Executable {
  public:
   CpuExecutable(const Problem& p, const Device& where, Decision made, const cpu::Kernels& k,
@@ -42,7 +55,7 @@ class CpuExecutable : public Executable {
     auto* header = new (memory.get()) cpu::WeightHeader;
     auto* packed = reinterpret_cast<float*>(header + 1);
     std::atomic<bool> finite = true;
-    parallel_(problem.groups, [&](Index begin, Index end) {
+    parallel_(tiling_.groups, [&](Index begin, Index end) {
       if (!cpu::pack_groups(tiling_, weight, packed, begin, end)) finite = false;
     });
     header->finite = finite;
@@ -89,6 +102,7 @@ class CpuBackend : public Backend {
     m.target = k.target;
     m.vector_lanes = k.lanes;
     m.registers = k.registers;
+    m.cache_bytes = cache_bytes();
     m.copy_bytes_per_second = std::min(bytes_per_unit * m.units, bytes_at_most);
     m.fma_flops_per_second = clock * 4 * static_cast<double>(k.lanes) * m.units;
     return m;
@@ -156,8 +170,9 @@ class CpuBackend : public Backend {
           std::fill_n(source, (end - begin) * block, 1.0f);
           std::fill_n(target, (end - begin) * block, 0.0f);
         }
-        k.store(DataType::f32, source, (end - begin) * block, target, true);
-        k.flush();
+        cpu::PendingLine pending;
+        k.stream(source, (end - begin) * block, target, pending);
+        k.flush(pending);
       });
       if (round > 0) best = std::max(best, 2 * double{bytes} / seconds_since(start));
     }

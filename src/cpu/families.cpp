@@ -8,34 +8,95 @@
 namespace phaseconv::cpu {
 namespace {
 
-Plan plan_of(Lanes lanes, Index rows, Index vectors) {
-  Plan plan;
-  plan.family = lanes == Lanes::cells ? "cells" : "channels";
-  plan.fused_axes = 1;
-  plan.channel_tile = lanes == Lanes::cells ? rows : vectors;
-  plan.cell_tile = lanes == Lanes::cells ? vectors : rows;
-  return plan;
+constexpr Index sums_floats = Index{1} << 13;  ///< of a task, so that they stay near the registers
+constexpr Index least_cells = 64;              ///< of a task, before its channels are split
+constexpr Index most_cells = 2048;             ///< of a plane of a task
+constexpr Index tasks_a_unit = 4;              ///< so that no thread waits long for the last one
+
+/// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
+Index share(Index extent, Index limit, Index block) {
+  const Index most = std::max(limit / block, Index{1}) * block;
+  if (extent <= most) return extent;
+  return round_up(ceil_div(extent, ceil_div(extent, most)), block);
+}
+
+Index halved(Index size, Index block) { return round_up(ceil_div(size, 2), block); }
+
+/// Chooses the box of cells and the block of channels for a register tile: as much as the sums and
+/// the cache hold, but enough tasks for the threads.
+void choose_box(Plan& plan, Lanes lanes, const Problem& problem, const Machine& machine) {
+  const auto phases = problem.phases();
+  const Index channels = lanes == Lanes::groups ? problem.groups : problem.out_channels_per_group();
+  const Index channel_unit =
+      lanes == Lanes::cells ? plan.channel_tile : plan.channel_tile * machine.vector_lanes;
+  const Index cell_unit =
+      lanes == Lanes::cells ? plan.cell_tile * machine.vector_lanes : plan.cell_tile;
+  const Index fused = phases[1].count() * phases[2].count();
+  Index room = sums_floats / fused;
+  if (room < channel_unit * cell_unit) room = sums_floats / phases[2].count();
+
+  const Index pitch = phases[2].cells() + phases[2].max_shift();
+  const Index cells = std::clamp(room / channel_unit, std::min(room, cell_unit), most_cells);
+  plan.box[2] = share(phases[2].cells(), cells, cell_unit);
+  plan.box[1] = plan.box[2] < phases[2].cells()
+                    ? 1
+                    : share(phases[1].cells(), std::max(cells / pitch, Index{1}), 1);
+  plan.box[0] = phases[0].cells();
+  const auto plane = [&] { return (plan.box[1] - 1) * pitch + plan.box[2]; };
+  const auto tiling = [&] { return Tiling(problem, plan, machine.vector_lanes); };
+  const auto large = [&] {
+    return tiling().staged_floats() * static_cast<Index>(sizeof(float)) > machine.cache_bytes / 2;
+  };
+  while (plan.box[1] > 1 && plane() > least_cells && large()) {
+    plan.box[1] = halved(plan.box[1], 1);
+  }
+  while (plan.box[2] > least_cells && large()) plan.box[2] = halved(plan.box[2], cell_unit);
+  plan.channel_block = share(channels, std::max(room / plane(), Index{1}), channel_unit);
+
+  const Index wanted = tasks_a_unit * machine.units;
+  const auto few = [&] { return machine.units > 1 && tiling().tasks < wanted; };
+  while (few() && plan.box[0] > 1) plan.box[0] = halved(plan.box[0], 1);
+  while (few() && plan.box[1] > 1 && plane() > least_cells) plan.box[1] = halved(plan.box[1], 1);
+  while (few() && plan.box[2] > least_cells && plan.box[2] > cell_unit) {
+    plan.box[2] = halved(plan.box[2], cell_unit);
+  }
+  while (few() && plan.channel_block > channel_unit) {
+    plan.channel_block = halved(plan.channel_block, channel_unit);
+  }
 }
 
 /// For each number of rows the most vectors that still fit in registers and have columns to work
 /// on.
 template <Lanes lanes>
 std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
-  const Index channels = problem.out_channels_per_group();
-  const Index cells = problem.phases()[2].cells();
+  const Index channels = lanes == Lanes::groups ? problem.groups : problem.out_channels_per_group();
+  const auto phases = problem.phases();
+  const Index cells = phases[1].cells() * phases[2].cells();
   const Index row_count = lanes == Lanes::cells ? channels : cells;
   const Index columns = lanes == Lanes::cells ? cells : channels;
-  const Index most_vectors = (columns + machine.vector_lanes - 1) / machine.vector_lanes;
+  const Index most_vectors = ceil_div(columns, machine.vector_lanes);
   std::vector<Plan> list;
   for (Index rows = 1; rows <= std::min<Index>(max_rows, row_count); ++rows) {
     Index vectors = std::min<Index>(max_vectors, most_vectors);
     while (vectors > 1 && !fits(rows, vectors, machine.registers)) --vectors;
-    list.push_back(plan_of(lanes, rows, vectors));
+    Plan plan;
+    plan.family = lanes == Lanes::cells      ? "cells"
+                  : lanes == Lanes::channels ? "channels"
+                                             : "groups";
+    plan.fused_axes = 1;
+    plan.channel_tile = lanes == Lanes::cells ? rows : vectors;
+    plan.cell_tile = lanes == Lanes::cells ? vectors : rows;
+    choose_box(plan, lanes, problem, machine);
+    list.push_back(plan);
   }
   return list;
 }
 
-std::string refusal(const Problem&, const Machine& machine, const Plan& plan) {
+std::string refusal(const Problem& problem, const Machine& machine, const Plan& plan) {
+  if (plan.family == "groups" &&
+      (problem.in_channels_per_group() != 1 || problem.out_channels_per_group() != 1)) {
+    return "it needs one input and one output channel in every group";
+  }
   if (fits(plan.channel_tile, plan.cell_tile, machine.registers) ||
       fits(plan.cell_tile, plan.channel_tile, machine.registers)) {
     return {};
@@ -53,50 +114,45 @@ void for_tiles(Index extent, Index tile, F f) {
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   // In cycles of a core that issues two vector multiply-adds and two loads in each, with a latency
   // of four; the constants are measured leads, good for choosing between plans.
-  constexpr double latency = 4, task_cycles = 150, tile_cycles = 15, run_cycles = 12;
+  constexpr double latency = 4, task_cycles = 300, tile_cycles = 12, tap_cycles = 4;
   constexpr double strided_cycles = 1.5;  // a float to or from its place between others
   const Tiling t(problem, plan, machine.vector_lanes);
-  const auto lanes = static_cast<double>(t.vector_lanes);
-  const bool first = problem.layout == Layout::channels_first;
-  const bool fit = first == (t.lanes == Lanes::cells);
+  const auto real = [](Index value) { return static_cast<double>(value); };
+  const double lanes = real(t.vector_lanes);
+  const bool cells_in_columns = t.lanes == Lanes::cells;
 
-  const auto channel_tasks = static_cast<double>(t.channel_tasks);
-  const auto cell_tasks = static_cast<double>(t.cell_tasks);
-  const auto rows_with_taps = static_cast<double>(problem.batch * problem.groups) *
-                              static_cast<double>(t.phases[0].pairs() * t.phases[1].pairs());
-  const auto depth = static_cast<double>(problem.in_channels_per_group());
-
-  double step = 0;   // of one channel and tap in all tiles of a row
-  double tiles = 0;  // loading and storing the sums of a row once
-  const Index rows =
-      std::min(t.task_rows,
-               t.lanes == Lanes::cells ? problem.out_channels_per_group() : t.phases[2].cells());
-  for_tiles(rows, t.row_tile, [&](Index a, Index na) {
-    for_tiles(t.task_columns / t.vector_lanes, t.vector_tile, [&](Index b, Index nb) {
-      const auto count = static_cast<double>(na * nb);
-      const auto sums = static_cast<double>(a * b);
-      step += count * std::max({sums / 2, static_cast<double>(a + b) / 2, latency});
-      tiles += count * (tile_cycles + sums);
+  // One channel block and one plane of a box: its tiles, and one multiply-add step of them all.
+  const Index flat = (t.box[1] - 1) * (t.box[2] + t.window[2] - 1) + t.box[2];
+  const Index row_extent = cells_in_columns ? t.block : flat;
+  const Index column_extent = ceil_div(cells_in_columns ? flat : t.block, t.vector_lanes);
+  double step = 0, tiles = 0;
+  for_tiles(row_extent, t.row_tile, [&](Index a, Index na) {
+    for_tiles(column_extent, t.vector_tile, [&](Index b, Index nb) {
+      const double sums = real(a * b);
+      const double loads = t.lanes == Lanes::groups ? sums + real(b) : real(a + b);
+      step += real(na * nb) * std::max({sums / 2, loads / 2, latency});
+      tiles += real(na * nb);
     });
   });
-  const double row_tasks = channel_tasks * cell_tasks;
-  const auto taps_w = static_cast<double>(problem.axes[2].kernel);
-  const double multiply = rows_with_taps * depth * taps_w * row_tasks * step;
+  const double planes = real(problem.batch * t.groups * t.blocks * t.boxes[1] * t.boxes[2]);
+  const double taps = real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel);
+  const double phases = real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
+  const double multiply =
+      planes * (taps * (real(t.depth) * step + tiles * tap_cycles) + phases * tiles * tile_cycles);
 
-  const auto window = static_cast<double>(t.task_cells() + t.phases[2].max_shift());
-  const double staged = rows_with_taps * depth * row_tasks * window;
-  const auto outputs = static_cast<double>(problem.output_elements());
-  const double element = fit ? 4 / lanes : strided_cycles;
-  const double run_length =
-      static_cast<double>(first ? t.task_cells() * t.phases[2].count() : t.task_channels());
-  const auto tasks = static_cast<double>(t.tasks);
-  const double overhead = tasks * (task_cycles + tiles * static_cast<double>(t.task_phases)) +
-                          outputs / run_length * run_cycles;
-  const double cycles = multiply + (staged + outputs) * element + overhead;
+  double window = 1;
+  for (std::size_t a = 0; a < 3; ++a) window *= real(t.box[a] + t.window[a] - 1);
+  const double restaged = t.parts > 1 ? real(t.phases[0].count() * t.phases[1].count()) : 1;
+  const double depth = real(t.lanes == Lanes::groups ? t.block : t.depth);
+  const double staged = real(t.tasks) * window * depth * restaged;
+  const auto outputs = real(problem.output_elements());
+  const double load = t.input_first == cells_in_columns ? 4 / lanes : strided_cycles;
+  const bool whole_rows = cells_in_columns && t.block == problem.out_channels;
+  const double store = t.output_first == cells_in_columns || whole_rows ? 8 / lanes : 3;
+  const double cycles = multiply + staged * load + outputs * store + real(t.tasks) * task_cycles;
 
-  const double units = std::min(static_cast<double>(machine.units), std::max(tasks, 1.0));
-  const double cycles_per_second =
-      machine.fma_flops_per_second / (4 * lanes * static_cast<double>(machine.units));
+  const double units = std::min(real(machine.units), std::max(real(t.tasks), 1.0));
+  const double cycles_per_second = machine.fma_flops_per_second / (4 * lanes * real(machine.units));
   const double arithmetic = cycles / (cycles_per_second * units);
   const double memory = problem.bytes() / machine.copy_bytes_per_second;
   return std::max(arithmetic, memory) + 0.1 * std::min(arithmetic, memory);
@@ -110,6 +166,8 @@ const std::vector<Family>& families() {
        &refusal, &seconds},
       {"channels", "vectors along output channels, inputs broadcast: for channels last",
        &plans<Lanes::channels>, &refusal, &seconds},
+      {"groups", "vectors along groups of one channel: depthwise, channels last",
+       &plans<Lanes::groups>, &refusal, &seconds},
   };
   return list;
 }

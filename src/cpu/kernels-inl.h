@@ -28,37 +28,41 @@ constexpr Index kRegisters =
 
 // ------------------------------------------------------------------------------------- multiply
 
-template <int kRows, int kVectors>
-void MultiplyTile(const Product& p) {
+template <bool kElementwise, int kRows, int kVectors>
+HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const float* all_vectors,
+                             float* sums) {
   const Floats f;
   Vector sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int a = 0; a < kRows; ++a) {
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) {
-      sum[a][b] = hn::LoadU(f, p.sums + a * p.sums_row + b * kLanes);
+      sum[a][b] = hn::LoadU(f, sums + a * p.sums_row + b * kLanes);
     }
   }
-  for (Index td = 0; td < p.taps[0]; ++td) {
-    for (Index th = 0; th < p.taps[1]; ++th) {
-      for (Index tw = 0; tw < p.taps[2]; ++tw) {
-        const float* scalars =
-            p.scalars + td * p.scalar_step[0] + th * p.scalar_step[1] + tw * p.scalar_step[2];
-        const float* vectors =
-            p.vectors + td * p.vector_step[0] + th * p.vector_step[1] + tw * p.vector_step[2];
-        const float* row[kRows];
+  for (const Tap* tap = p.taps; tap != p.taps + p.tap_count; ++tap) {
+    const float* vectors = all_vectors + tap->vector * p.vector_tap;
+    const float* row[kRows];
 #pragma GCC unroll 8
-        for (int a = 0; a < kRows; ++a) row[a] = scalars + a * p.scalar_row;
-        for (Index i = 0; i < p.depth; ++i, vectors += p.vector_row) {
-          Vector v[kVectors];
+    for (int a = 0; a < kRows; ++a) {
+      row[a] = all_scalars + tap->scalar * p.scalar_tap + a * p.scalar_row;
+    }
+    const Index depth = kElementwise ? 1 : p.depth;
+    for (Index i = 0, at = 0; i < depth; ++i, at += p.scalar_next, vectors += p.vector_next) {
+      Vector v[kVectors];
 #pragma GCC unroll 8
-          for (int b = 0; b < kVectors; ++b) v[b] = hn::LoadU(f, vectors + b * kLanes);
+      for (int b = 0; b < kVectors; ++b) v[b] = hn::LoadU(f, vectors + b * kLanes);
 #pragma GCC unroll 8
-          for (int a = 0; a < kRows; ++a) {
-            const Vector s = hn::Set(f, row[a][i]);
+      for (int a = 0; a < kRows; ++a) {
+        if constexpr (kElementwise) {
 #pragma GCC unroll 8
-            for (int b = 0; b < kVectors; ++b) sum[a][b] = hn::MulAdd(s, v[b], sum[a][b]);
+          for (int b = 0; b < kVectors; ++b) {
+            sum[a][b] = hn::MulAdd(hn::LoadU(f, row[a] + b * kLanes), v[b], sum[a][b]);
           }
+        } else {
+          const Vector s = hn::Set(f, row[a][at]);
+#pragma GCC unroll 8
+          for (int b = 0; b < kVectors; ++b) sum[a][b] = hn::MulAdd(s, v[b], sum[a][b]);
         }
       }
     }
@@ -67,28 +71,37 @@ void MultiplyTile(const Product& p) {
   for (int a = 0; a < kRows; ++a) {
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) {
-      hn::StoreU(sum[a][b], f, p.sums + a * p.sums_row + b * kLanes);
+      hn::StoreU(sum[a][b], f, sums + a * p.sums_row + b * kLanes);
     }
   }
 }
 
-template <int kRows, int kVectors>
+template <bool kElementwise, int kRows, int kVectors>
+void MultiplyTile(const Product& p) {
+  for (Index n = 0; n < p.repeats; ++n) {
+    MultiplyOnce<kElementwise, kRows, kVectors>(p, p.scalars + n * p.scalar_repeat,
+                                                p.vectors + n * p.vector_repeat,
+                                                p.sums + n * p.sums_repeat);
+  }
+}
+
+template <bool kElementwise, int kRows, int kVectors>
 constexpr Multiply MultiplyIfFits() {
   if constexpr (fits(kRows, kVectors, kRegisters)) {
-    return &MultiplyTile<kRows, kVectors>;
+    return &MultiplyTile<kElementwise, kRows, kVectors>;
   } else {
     return nullptr;
   }
 }
 
-template <int kRows, int... kVectors>
-constexpr void FillRow(Kernels& k, std::integer_sequence<int, kVectors...>) {
-  ((k.multiply[kRows][kVectors] = MultiplyIfFits<kRows + 1, kVectors + 1>()), ...);
+template <bool kElementwise, int kRows, int... kVectors>
+constexpr void FillRow(MultiplyTable& table, std::integer_sequence<int, kVectors...>) {
+  ((table[kRows][kVectors] = MultiplyIfFits<kElementwise, kRows + 1, kVectors + 1>()), ...);
 }
 
-template <int... kRows>
-constexpr void FillTable(Kernels& k, std::integer_sequence<int, kRows...>) {
-  (FillRow<kRows>(k, std::make_integer_sequence<int, max_vectors>()), ...);
+template <bool kElementwise, int... kRows>
+constexpr void FillTable(MultiplyTable& table, std::integer_sequence<int, kRows...>) {
+  (FillRow<kElementwise, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
 }
 
 // ---------------------------------------------------------------------------------- load, store
@@ -141,77 +154,155 @@ HWY_INLINE Vector RoundToTf32(Vector value) {
   return hn::BitCast(Floats(), hn::IfThenElse(special, bits, rounded));
 }
 
-HWY_INLINE void LoadElements(DataType type, const void* from, Index count, float* to) {
+template <DataType type>
+HWY_INLINE Vector LoadVector(const void* from, Index i) {
+  if constexpr (type == DataType::f16 || type == DataType::bf16) {
+    const auto bits = hn::LoadU(Halves(), static_cast<const std::uint16_t*>(from) + i);
+    return FromHalfBits(type, hn::PromoteTo(Words(), bits));
+  } else {
+    const Vector v = hn::LoadU(Floats(), static_cast<const float*>(from) + i);
+    return type == DataType::tf32 ? RoundToTf32(v) : v;
+  }
+}
+
+template <DataType type>
+HWY_INLINE void LoadRuns(const void* from, float* to, const Runs& runs) {
   const Floats f;
-  Index i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    Vector v;
-    if (type == DataType::f16 || type == DataType::bf16) {
-      const auto bits = hn::LoadU(Halves(), static_cast<const std::uint16_t*>(from) + i);
-      v = FromHalfBits(type, hn::PromoteTo(Words(), bits));
+  for (Index r = 0; r < runs.runs; ++r, to += runs.to_step) {
+    const Index first = r * runs.from_step;
+    Index i = 0;
+    for (; i + kLanes <= runs.count; i += kLanes) {
+      hn::StoreU(LoadVector<type>(from, first + i), f, to + i);
+    }
+    if (i < runs.count && runs.count >= kLanes) {  // the last vector again, from the end
+      i = runs.count - kLanes;
+      hn::StoreU(LoadVector<type>(from, first + i), f, to + i);
     } else {
-      v = hn::LoadU(f, static_cast<const float*>(from) + i);
-      if (type == DataType::tf32) v = RoundToTf32(v);
+      for (; i < runs.count; ++i) to[i] = load_operand(from, type, first + i);
     }
-    hn::StoreU(v, f, to + i);
   }
-  for (; i < count; ++i) to[i] = load_operand(from, type, i);
 }
 
-inline void Load(DataType type, const void* from, Index count, float* to) {
-  switch (type) {  // each with its type a constant
+inline void Load(DataType type, const void* from, float* to, const Runs& runs) {
+  switch (type) {
     case DataType::f32:
-      return LoadElements(DataType::f32, from, count, to);
+      return LoadRuns<DataType::f32>(from, to, runs);
     case DataType::tf32:
-      return LoadElements(DataType::tf32, from, count, to);
+      return LoadRuns<DataType::tf32>(from, to, runs);
     case DataType::f16:
-      return LoadElements(DataType::f16, from, count, to);
+      return LoadRuns<DataType::f16>(from, to, runs);
     case DataType::bf16:
-      return LoadElements(DataType::bf16, from, count, to);
+      return LoadRuns<DataType::bf16>(from, to, runs);
   }
 }
 
-HWY_INLINE void StoreHalves(DataType type, const float* from, Index count, std::uint16_t* to) {
+template <DataType type>
+HWY_INLINE void StoreHalves(const float* from, std::uint16_t* to, const Runs& runs) {
   const Floats f;
-  Index i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const WordVector bits = ToHalfBits(type, hn::LoadU(f, from + i));
-    // Signed, because only that narrowing saturates alike on every target; the value fits.
-    const auto narrow = hn::DemoteTo(Halves(), hn::BitCast(hn::RebindToSigned<Floats>(), bits));
-    hn::StoreU(narrow, Halves(), to + i);
-  }
-  for (; i < count; ++i) store_value(to, type, i, from[i]);
-}
-
-inline void StoreFloats(const float* from, Index count, float* to, bool stream) {
-  const Floats f;
-  Index i = 0;
-  if (stream) {
-    for (; i < count && reinterpret_cast<std::uintptr_t>(to + i) % sizeof(Vector) != 0; ++i) {
-      to[i] = from[i];
+  for (Index r = 0; r < runs.runs; ++r, from += runs.from_step, to += runs.to_step) {
+    Index i = 0;
+    for (; i + kLanes <= runs.count; i += kLanes) {
+      const WordVector bits = ToHalfBits(type, hn::LoadU(f, from + i));
+      // Signed, because only that narrowing saturates alike on every target; the value fits.
+      const auto narrow = hn::DemoteTo(Halves(), hn::BitCast(hn::RebindToSigned<Floats>(), bits));
+      hn::StoreU(narrow, Halves(), to + i);
     }
-    for (; i + kLanes <= count; i += kLanes) hn::Stream(hn::LoadU(f, from + i), f, to + i);
+    for (; i < runs.count; ++i) store_value(to, type, i, from[i]);
   }
-  for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::LoadU(f, from + i), f, to + i);
-  for (; i < count; ++i) to[i] = from[i];
 }
 
-inline void Store(DataType type, const float* from, Index count, void* to, bool stream) {
+HWY_INLINE void StoreFloats(const float* from, float* to, const Runs& runs) {
+  const Floats f;
+  for (Index r = 0; r < runs.runs; ++r, from += runs.from_step, to += runs.to_step) {
+    Index i = 0;
+    for (; i + kLanes <= runs.count; i += kLanes) hn::StoreU(hn::LoadU(f, from + i), f, to + i);
+    for (; i < runs.count; ++i) to[i] = from[i];
+  }
+}
+
+inline void Store(DataType type, const float* from, void* to, const Runs& runs) {
   switch (type) {
     case DataType::f32:
     case DataType::tf32:
-      return StoreFloats(from, count, static_cast<float*>(to), stream);
+      return StoreFloats(from, static_cast<float*>(to), runs);
     case DataType::f16:
-      return StoreHalves(DataType::f16, from, count, static_cast<std::uint16_t*>(to));
+      return StoreHalves<DataType::f16>(from, static_cast<std::uint16_t*>(to), runs);
     case DataType::bf16:
-      return StoreHalves(DataType::bf16, from, count, static_cast<std::uint16_t*>(to));
+      return StoreHalves<DataType::bf16>(from, static_cast<std::uint16_t*>(to), runs);
   }
 }
 
-inline void Flush() { hwy::FlushStream(); }
+constexpr Index kLine = 16;  // floats of a cache line
+static_assert(kLine % kLanes == 0);
+
+HWY_INLINE void StreamLine(const float* from, float* to) {
+  const Floats f;
+  for (Index i = 0; i < kLine; i += kLanes) hn::Stream(hn::LoadU(f, from + i), f, to + i);
+}
+
+inline void DropPending(PendingLine& pending) {
+  float* const line = pending.next - pending.count;
+  for (Index i = 0; i < pending.count; ++i) line[i] = pending.values[i];
+  pending.count = 0;
+}
+
+inline void Flush(PendingLine& pending) {
+  DropPending(pending);
+  hwy::FlushStream();
+}
+
+inline void Stream(const float* from, Index count, float* to, PendingLine& pending) {
+  if (pending.next != to) DropPending(pending);
+  const float* const end = from + count;
+  if (pending.count > 0) {
+    while (pending.count < kLine && from < end) pending.values[pending.count++] = *from++;
+    pending.next = to + count;
+    if (pending.count < kLine) return;
+    StreamLine(pending.values, pending.next - (end - from) - kLine);
+    pending.count = 0;
+    to = pending.next - (end - from);
+  } else {
+    // The line that someone else has begun.
+    const auto at = reinterpret_cast<std::uintptr_t>(to) / sizeof(float);
+    for (Index i = static_cast<Index>(at % kLine); i % kLine != 0 && from < end; ++i) {
+      *to++ = *from++;
+    }
+  }
+  for (; end - from >= kLine; from += kLine, to += kLine) StreamLine(from, to);
+  while (from < end) {
+    pending.values[pending.count++] = *from++;
+    ++to;
+  }
+  pending.next = to;
+}
+
+inline void Transpose(const float* from, Index rows, Index columns, Index from_pitch, float* to,
+                      Index to_pitch) {
+  const Floats f;
+  const hn::RebindToSigned<Floats> w;
+  Index r = 0;
+  if (kLanes > 1 && from_pitch < (Index{1} << 24)) {
+    const auto places = hn::Mul(hn::Iota(w, 0), hn::Set(w, static_cast<std::int32_t>(from_pitch)));
+    for (; r + kLanes <= rows; r += kLanes) {
+      for (Index c = 0; c < columns; ++c) {
+        const auto v = hn::GatherIndex(f, from + r * from_pitch + c, places);
+        hn::StoreU(v, f, to + c * to_pitch + r);
+      }
+    }
+  }
+  for (; r < rows; ++r) {
+    for (Index c = 0; c < columns; ++c) to[c * to_pitch + r] = from[r * from_pitch + c];
+  }
+}
 
 inline void Interleave(const float* from, Index pitch, Index planes, Index cells, float* row) {
   const Floats f;
+  if (planes < 2 || planes > 4) {
+    for (Index r = 0; r < planes; ++r) {
+      for (Index q = 0; q < cells; ++q) row[q * planes + r] = from[r * pitch + q];
+    }
+    return;
+  }
   for (Index q = 0; q < cells; q += kLanes, row += planes * kLanes) {
     const Vector v0 = hn::LoadU(f, from + q);
     const Vector v1 = hn::LoadU(f, from + pitch + q);
@@ -248,8 +339,10 @@ inline double Burn(Index repeats, float* result) {
 }
 
 constexpr Kernels MakeKernels(const char* target) {
-  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {}, &Load, &Store, &Flush, &Interleave, &Burn};
-  FillTable(k, std::make_integer_sequence<int, max_rows>());
+  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},          {},   &Load,
+            &Store, &Stream,    &Flush, &Transpose, &Interleave, &Burn};
+  FillTable<false>(k.multiply, std::make_integer_sequence<int, max_rows>());
+  FillTable<true>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
   return k;
 }
 

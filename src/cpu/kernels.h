@@ -10,46 +10,83 @@
 
 namespace phaseconv::cpu {
 
-/// sums[a][b] += scalars[tap][a][i] * vectors[tap][i][b], summed over the taps of one phase and
-/// over i: a small matrix product per tap. Rows a and i lie `*_row` floats apart, b and the i of a
-/// scalar row are contiguous, taps lie `*_step` floats apart along d, h, w.
+/// Where one kernel tap finds its operands, in the units that a `Product` gives.
+struct Tap {
+  Index scalar;
+  Index vector;
+};
+
+/// sums[a][b] += scalars[tap][i][a] * vectors[tap][i][b], summed over the taps of one phase and
+/// over i, taps outermost: a small matrix product per tap. Elementwise kernels have a scalar for
+/// every b: sums[a][b] += scalars[tap][a][b] * vectors[tap][b], and no i. Steps are in floats;
+/// neighbouring b lie side by side.
 struct Product {
   const float* scalars = nullptr;
   const float* vectors = nullptr;
   float* sums = nullptr;
-  Index scalar_row = 0;
-  Index vector_row = 0;
-  Index sums_row = 0;
-  Index scalar_step[3] = {};
-  Index vector_step[3] = {};
-  Index taps[3] = {};
-  Index depth = 0;  ///< number of i
+  const Tap* taps = nullptr;
+  Index tap_count = 0;
+  Index scalar_tap = 1;   ///< what Tap::scalar counts
+  Index vector_tap = 1;   ///< what Tap::vector counts
+  Index scalar_row = 0;   ///< from a to a
+  Index scalar_next = 0;  ///< from i to i
+  Index vector_next = 0;  ///< from i to i
+  Index sums_row = 0;     ///< from a to a
+  Index depth = 1;        ///< number of i
+  // The same again `repeats` times, each time this much further on.
+  Index repeats = 1;
+  Index scalar_repeat = 0, vector_repeat = 0, sums_repeat = 0;
 };
 using Multiply = void (*)(const Product&);
 
 constexpr int max_rows = 8;     ///< rows a of one register tile
-constexpr int max_vectors = 4;  ///< vectors along b of one; more gain little and compile long
+constexpr int max_vectors = 6;  ///< vectors along b of one; more gain little and compile long
 
 /// Whether a register tile fits: its sums, one row of vectors and the scalar that multiplies them.
 constexpr bool fits(Index rows, Index vectors, Index registers) {
   return rows * vectors + vectors + 1 <= registers;
 }
 
+/// [rows - 1][vectors - 1]; null where it does not fit.
+using MultiplyTable = Multiply[max_rows][max_vectors];
+
+/// `runs` runs of `count` contiguous elements each, that lie `from_step` apart here and `to_step`
+/// apart there (in elements).
+struct Runs {
+  Index runs = 1;
+  Index count = 0;
+  Index from_step = 0;
+  Index to_step = 0;
+};
+
+/// The last, unfinished cache line of a row of outputs that goes past the caches: only whole lines
+/// should, and the next row may go on where this one ended.
+struct PendingLine {
+  float values[16];
+  float* next = nullptr;  ///< where the next value would go
+  Index count = 0;        ///< of values, from the line's beginning
+};
+
 struct Kernels {
   const char* target;  ///< as Highway names it
   std::int64_t bit;    ///< Highway's bit for it
   Index lanes;         ///< floats of a vector
   Index registers;     ///< vector registers
-  /// [rows - 1][vectors - 1]; null where it does not fit.
-  Multiply multiply[max_rows][max_vectors];
+  MultiplyTable multiply;
+  MultiplyTable multiply_elementwise;
 
-  /// Reads `count` contiguous elements of `type` as operands: tf32 is rounded.
-  void (*load)(DataType type, const void* from, Index count, float* to);
-  /// Writes `count` contiguous elements, rounded to nearest even; `stream` goes past the caches
-  /// (call `flush` before the memory is handed on).
-  void (*store)(DataType type, const float* from, Index count, void* to, bool stream);
-  void (*flush)();
-  /// row[cell * planes + r] = from[r * pitch + cell], for 2 to 4 planes and whole vectors of cells.
+  /// Reads elements of `type` as operands: tf32 is rounded.
+  void (*load)(DataType type, const void* from, float* to, const Runs& runs);
+  /// Writes elements, rounded to nearest even.
+  void (*store)(DataType type, const float* from, void* to, const Runs& runs);
+  /// Writes float32 elements past the caches; the last few stay in `pending` until `flush`, which
+  /// must come before the memory is handed on.
+  void (*stream)(const float* from, Index count, float* to, PendingLine& pending);
+  void (*flush)(PendingLine& pending);
+  /// to[c * to_pitch + r] = from[r * from_pitch + c].
+  void (*transpose)(const float* from, Index rows, Index columns, Index from_pitch, float* to,
+                    Index to_pitch);
+  /// row[cell * planes + r] = from[r * pitch + cell], for whole vectors of cells.
   void (*interleave)(const float* from, Index pitch, Index planes, Index cells, float* row);
   /// Multiply-adds from registers alone; returns how many floating-point operations that was.
   double (*burn)(Index repeats, float* result);

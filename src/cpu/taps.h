@@ -1,4 +1,4 @@
-// Which taps feed an output, as the worker walks them.
+// Which taps of one phase a loop walks.
 #pragma once
 
 #include <algorithm>
@@ -8,35 +8,33 @@
 
 namespace phaseconv::cpu {
 
-/// The taps of one axis that feed one output position from inside the input, in order.
-struct AxisTaps {
-  Index tap = 0;    ///< the first; each next one is Phases::tap_step further
-  Index input = 0;  ///< what it reads; each next one reads Phases::shift_step earlier
+/// Taps of one phase of one axis: each next one is Phases::tap_step further and reads
+/// Phases::shift_step cells earlier.
+struct TapRun {
+  Index tap = 0;
+  Index shift = 0;
   Index count = 0;
 };
 
-inline AxisTaps taps_of(const Phases& phases, Index output) {
-  // The inverse of Phases::output.
-  const Index place = output + phases.axis.padding;
-  const Index cell = place / phases.axis.stride;
-  const Index phase = place % phases.axis.stride;
-  AxisTaps taps{phases.first_tap(phase), 0, phases.tap_count(phase)};
-  if (taps.count == 0) return taps;
-  taps.input = cell - phases.shift(taps.tap);
-  const Index beyond = taps.input - (phases.axis.input - 1);
-  const Index skip = beyond > 0 ? ceil_div(beyond, phases.shift_step) : 0;
-  const Index reach = taps.input < 0 ? 0 : taps.input / phases.shift_step + 1;
-  taps.count = std::max(std::min(taps.count, reach) - skip, Index{0});
-  taps.tap += skip * phases.tap_step;
-  taps.input -= skip * phases.shift_step;
-  return taps;
+inline TapRun taps_of(const Phases& phases, Index phase) {
+  const Index tap = phases.first_tap(phase);
+  return {tap, phases.shift(tap), phases.tap_count(phase)};
 }
 
-/// The taps of one phase along w.
-struct PhaseTaps {
-  Index tap;    ///< the first; each next one is Phases::tap_step further
-  Index shift;  ///< of the first; each next one is Phases::shift_step more
-  Index count;
-};
+/// Those of a run with a shift in [begin, end).
+inline TapRun within(const Phases& phases, const TapRun& run, Index begin, Index end) {
+  const auto below = [&](Index bound) {
+    return bound <= run.shift ? Index{0}
+                              : std::min(ceil_div(bound - run.shift, phases.shift_step), run.count);
+  };
+  const Index skip = below(begin);
+  return {run.tap + skip * phases.tap_step, run.shift + skip * phases.shift_step,
+          std::max(below(end) - skip, Index{0})};
+}
+
+/// Those of a run that read the input, [0, input), from at least one of the cells [begin, end).
+inline TapRun reaching(const Phases& phases, const TapRun& run, Index begin, Index end) {
+  return within(phases, run, begin - phases.axis.input + 1, end);
+}
 
 }  // namespace phaseconv::cpu

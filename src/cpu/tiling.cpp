@@ -9,12 +9,20 @@ namespace phaseconv::cpu {
 namespace {
 
 // Where writing past the caches starts to pay: several times a large last-level cache's share.
-constexpr Index stream_bytes = Index{1} << 26;
+constexpr Index stream_bytes = Index{1} << 25;
 
-/// How much of `extent` one task takes: no more than `limit`, shared out evenly, whole blocks.
-Index share(Index extent, Index limit, Index block) {
-  const Index most = std::max(limit / block, Index{1}) * block;
-  return round_up(ceil_div(extent, ceil_div(extent, most)), block);
+// A part of a sum is chosen so that its input for one run of cells fits a second-level cache. Not
+// the cache of this machine, and not the box of this plan: parts set the order of the additions.
+constexpr Index part_floats = Index{1} << 16;
+constexpr Index part_cells = 64;
+constexpr Index least_depth = 16;  ///< before shifts are staged one at a time
+
+// Floats of sums: phases that are more than that are computed a few at a time.
+constexpr Index most_sums = Index{1} << 14;
+
+Lanes lanes_of(const Plan& plan) {
+  if (plan.family == "cells") return Lanes::cells;
+  return plan.family == "channels" ? Lanes::channels : Lanes::groups;
 }
 
 }  // namespace
@@ -22,56 +30,93 @@ Index share(Index extent, Index limit, Index block) {
 Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
     : problem(p),
       phases(p.phases()),
-      lanes(plan.family == "cells" ? Lanes::cells : Lanes::channels),
+      lanes(lanes_of(plan)),
       vector_lanes(vector_length),
       row_tile(lanes == Lanes::cells ? plan.channel_tile : plan.cell_tile),
-      vector_tile(lanes == Lanes::cells ? plan.cell_tile : plan.channel_tile) {
-  const Index channels = p.out_channels_per_group();
-  const Index cells = phases[2].cells();
-  const Index rows = lanes == Lanes::cells ? channels : cells;
-  const Index columns = lanes == Lanes::cells ? cells : channels;
-  const Index block = vector_tile * vector_lanes;
-  task_phases = std::min({phases[2].count(), sums_capacity / (row_tile * block), phase_capacity});
-  const Index column_room = std::min(column_limit, sums_capacity / (row_tile * task_phases));
-  task_columns = std::min(round_up(columns, vector_lanes), share(columns, column_room, block));
-  const Index row_room = sums_capacity / (task_columns * task_phases);
-  task_rows = std::min(rows, share(rows, row_room, row_tile));
-  channel_tasks = ceil_div(channels, task_channels());
-  cell_tasks = ceil_div(cells, task_cells());
-  tasks = p.batch * p.groups * channel_tasks * p.axes[0].output() * p.axes[1].output() * cell_tasks;
+      vector_tile(lanes == Lanes::cells ? plan.cell_tile : plan.channel_tile),
+      input_first(p.layout == Layout::channels_first || p.in_channels == 1),
+      output_first(p.layout == Layout::channels_first || p.out_channels == 1),
+      groups(lanes == Lanes::groups ? 1 : p.groups),
+      channels(lanes == Lanes::groups ? p.groups : p.out_channels_per_group()),
+      depth(lanes == Lanes::groups ? 1 : p.in_channels_per_group()),
+      box(plan.box),
+      block(plan.channel_block) {
+  tasks = p.batch * groups;
+  Index cells[3];
+  for (std::size_t a = 0; a < 3; ++a) {
+    cells[a] = phases[a].cells();
+    box[a] = std::clamp<Index>(box[a], 1, cells[a]);
+    boxes[a] = ceil_div(cells[a], box[a]);
+    window[a] = phases[a].max_shift() + 1;
+    tasks *= boxes[a];
+  }
+  block = std::clamp<Index>(block, 1, channels);
+  blocks = ceil_div(channels, block);
+  tasks *= blocks;
+
+  const Index width = std::min(cells[2], part_cells);
+  const Index height = std::min(cells[1], ceil_div(part_cells, cells[2]));
+  const auto positions = [&] {
+    return window[0] * (height + window[1] - 1) * (width + window[2] - 1);
+  };
+  for (std::size_t a = 0; a < 3 && positions() * std::min(depth, least_depth) > part_floats; ++a) {
+    window[a] = 1;
+  }
+  part_depth = std::clamp(part_floats / positions(), Index{1}, depth);
+  parts = ceil_div(depth, part_depth);
+  for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
+
+  const Index row = box[2] + window[2] - 1;
+  const Index plane = (box[1] + window[1] - 1) * row;
+  const Index flat = (box[1] - 1) * row + box[2];  // the cells of a plane, one row after the other
+  if (lanes == Lanes::cells) {
+    // An odd number of cache lines, so that neighbouring channels fall into different sets.
+    staged_pitch = (ceil_div(plane + vector_lanes, 16) | 1) * 16;
+    staged_slot = part_depth * staged_pitch;
+  } else {
+    staged_pitch = lanes == Lanes::groups ? round_up(block, vector_lanes) : part_depth;
+    staged_slot = plane;
+  }
+  // Vectors of cells may begin at any row and run past the last one.
+  columns = lanes == Lanes::cells ? round_up(flat, vector_lanes) + vector_lanes
+                                  : round_up(block, vector_lanes);
+  rows = lanes == Lanes::cells ? block : flat;
+  const Index room = std::max(most_sums / (rows * columns), Index{1});
+  phase_block[1] = std::min(room, phases[2].count());
+  phase_block[0] = std::clamp(room / phases[2].count(), Index{1}, phases[1].count());
   stream = p.output_elements() * static_cast<Index>(element_size(p.type)) >= stream_bytes;
 }
 
-Index Tiling::weight_pitch() const {
-  return lanes == Lanes::cells ? problem.in_channels_per_group()
-                               : round_up(problem.out_channels_per_group(), vector_lanes);
+Index Tiling::staged_floats() const {
+  return window[0] * staged_slot * (lanes == Lanes::cells ? 1 : staged_pitch);
 }
-Index Tiling::weight_tap() const {
-  return weight_pitch() * (lanes == Lanes::cells ? problem.out_channels_per_group()
-                                                 : problem.in_channels_per_group());
+
+Index Tiling::weight_width(Index first) const {
+  const Index width = std::min(weight_tile(), channels - first);
+  return lanes == Lanes::cells ? width : round_up(width, vector_lanes);
+}
+Index Tiling::weight_group() const {
+  const Index width = lanes == Lanes::cells ? channels : round_up(channels, vector_lanes);
+  return problem.kernel_positions() * depth * width;
 }
 std::size_t Tiling::weight_bytes() const {
-  const Index floats = problem.groups * problem.kernel_positions() * weight_tap();
-  return sizeof(WeightHeader) + static_cast<std::size_t>(floats) * sizeof(float);
+  return sizeof(WeightHeader) + static_cast<std::size_t>(groups * weight_group()) * sizeof(float);
 }
 
 bool pack_groups(const Tiling& t, const void* weight, float* packed, Index begin, Index end) {
-  const Index in = t.problem.in_channels_per_group();
-  const Index out = t.problem.out_channels_per_group();
   const Index taps = t.problem.kernel_positions();
-  const bool cells = t.lanes == Lanes::cells;
-  const Index in_step = cells ? 1 : t.weight_pitch();
-  const Index out_step = cells ? t.weight_pitch() : 1;
-  std::fill_n(packed + begin * taps * t.weight_tap(), (end - begin) * taps * t.weight_tap(), 0.0f);
+  std::fill_n(packed + begin * t.weight_group(), (end - begin) * t.weight_group(), 0.0f);
   bool finite = true;
   for (Index g = begin; g < end; ++g) {
-    for (Index i = 0; i < in; ++i) {
-      for (Index o = 0; o < out; ++o) {
-        float* to = packed + g * taps * t.weight_tap() + i * in_step + o * out_step;
-        const Index from = ((g * in + i) * out + o) * taps;
+    for (Index o = 0; o < t.channels; ++o) {
+      const Index first = o / t.weight_tile() * t.weight_tile();
+      const Index width = t.weight_width(first);
+      for (Index i = 0; i < t.depth; ++i) {
+        float* to = packed + t.weight_offset(g, first) + i * width + o - first;
+        const Index from = ((g * t.depth + i) * t.channels + o) * taps;
         for (Index tap = 0; tap < taps; ++tap) {
           const float w = load_operand(weight, t.problem.type, from + tap);
-          to[tap * t.weight_tap()] = w;
+          to[tap * t.depth * width] = w;
           finite = finite && std::isfinite(w);
         }
       }

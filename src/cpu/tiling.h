@@ -1,6 +1,6 @@
-// How one problem is cut into tasks, and in which order its weights are packed. A task is one
-// stretch of an output row (n, group, some channels, o_d, o_h, some cells along w) with all its
-// phases along w; no two tasks share an output, and each is computed in one fixed order.
+// How one problem is cut into tasks, and in which order its weights are packed. A task is a box of
+// cells of one image and some output channels of one group, with all phases; no two tasks share an
+// output. It stages the input that its cells read and then multiplies from there.
 #pragma once
 
 #include <array>
@@ -11,18 +11,15 @@
 
 namespace phaseconv::cpu {
 
-// What a worker has room for: about a first-level cache in all, and it fits any thread's stack.
-constexpr Index sums_capacity = 4096;   ///< floats
-constexpr Index input_capacity = 8192;  ///< floats
-constexpr Index run_capacity = 1024;    ///< floats
-constexpr Index phase_capacity = 256;   ///< along w
-constexpr Index column_limit = 256;     ///< cells of a task: four phases of them fill a run
-
 constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
 
-/// What the lanes of a vector run over. The other of the two is broadcast.
-enum class Lanes { cells, channels };
+/// What the lanes of a vector run over.
+enum class Lanes {
+  cells,     ///< along w, over the end of a row into the next: weights are broadcast
+  channels,  ///< output channels of a group: inputs are broadcast
+  groups,    ///< groups of one channel each: nothing is broadcast
+};
 
 /// The problem as one plan computes it with vectors of one length. Plain data, made once.
 struct Tiling {
@@ -32,25 +29,54 @@ struct Tiling {
   std::array<Phases, 3> phases;
   Lanes lanes;
   Index vector_lanes;
-  Index row_tile;     ///< register tile: rows, broadcast (channels, or cells)
-  Index vector_tile;  ///< register tile: vectors of columns (of cells, or of channels)
+  Index row_tile;     ///< register tile: rows (channels, or else cells)
+  Index vector_tile;  ///< register tile: vectors of columns (of cells, or else of channels)
+  bool input_first, output_first;  ///< layout in memory: w contiguous, not the channels
 
-  // One task; its sums lie as [phase][row][column].
-  Index task_rows;
-  Index task_columns;  ///< a multiple of the vector lanes
-  Index task_phases;   ///< phases along w at a time: all of them unless the stride is large
+  // How the loops see the channels; with lanes over groups these are one group.
+  Index groups;
+  Index channels;  ///< output channels of a group
+  Index depth;     ///< input channels that every one of them sums over
+
+  // A task, and how many there are.
+  std::array<Index, 3> box;  ///< cells along d, h, w
+  Index block;               ///< output channels
+  std::array<Index, 3> boxes;
+  Index blocks;
   Index tasks;
-  bool stream;  ///< the output is far larger than any cache: write past them
 
-  Index channel_tasks, cell_tasks;  ///< how many cover the channels of a group, the cells of a row
-  Index task_channels() const { return lanes == Lanes::cells ? task_rows : task_columns; }
-  Index task_cells() const { return lanes == Lanes::cells ? task_columns : task_rows; }
+  // One part of a sum: this many shifts along each axis (all of them, or 1) and input channels. It
+  // depends on the problem alone, so that every plan adds in the same order.
+  std::array<Index, 3> window;
+  Index part_depth;
+  Index parts;
 
-  // Packed weights: a header, then for each group and tap, as float32,
-  //   lanes over cells:     [oc/g][ic/g]
-  //   lanes over channels:  [ic/g][oc/g, padded with zeros to whole vectors]
-  Index weight_pitch() const;
-  Index weight_tap() const;  ///< floats of one tap of one group
+  // The staged input keeps the planes that the shifts along d reach, plane d in slot d modulo
+  // window[0], so that the next plane of cells needs one more. A slot is
+  //   lanes over cells: [part_depth][staged_pitch >= positions of a plane]
+  //   else:             [positions of a plane][staged_pitch >= channels]
+  Index staged_pitch;
+  Index staged_slot;  ///< positions from slot to slot; lanes over cells count part_depth of them
+  std::array<Index, 2> phase_block;  ///< phases along h and w whose sums are kept at a time
+  Index columns;                     ///< of a row of sums, a multiple of the vector lanes
+  Index rows;                        ///< of the sums of one phase
+  bool stream;                       ///< the output is far larger than any cache: write past them
+
+  Index staged_floats() const;
+  Index sums_floats() const { return phase_block[0] * phase_block[1] * rows * columns; }
+
+  // Packed weights: a header, then for each group, tile of output channels and tap, as float32,
+  // [depth][channels of the tile]; with lanes over channels the last tile is padded to whole
+  // vectors.
+  Index weight_tile() const {
+    return lanes == Lanes::cells ? row_tile : vector_tile * vector_lanes;
+  }
+  Index weight_width(Index first_channel) const;  ///< of the tile that begins there
+  Index weight_group() const;                     ///< floats of one group
+  /// Where the weights of the tile that begins at a channel start, in floats.
+  Index weight_offset(Index group, Index first_channel) const {
+    return group * weight_group() + first_channel * depth * problem.kernel_positions();
+  }
   std::size_t weight_bytes() const;
 };
 
@@ -60,7 +86,8 @@ struct alignas(64) WeightHeader {
   bool finite = true;
 };
 
-/// Packs the weights [ic, oc/g, *k] of groups [begin, end); returns whether all are finite.
+/// Packs the weights [ic, oc/g, *k] of groups [begin, end) of the tiling; returns whether all are
+/// finite.
 bool pack_groups(const Tiling& tiling, const void* weight, float* packed, Index begin, Index end);
 
 }  // namespace phaseconv::cpu

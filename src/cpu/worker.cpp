@@ -2,44 +2,36 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
+#include <new>
 
+#include "cpu/stage.h"
 #include "cpu/taps.h"
+#include "cpu/writer.h"
 #include "element.h"
 
 namespace phaseconv::cpu {
 namespace {
 
-/// What a worker has beside the caller's buffers.
-struct Scratch {
-  alignas(64) float sums[sums_capacity];
-  alignas(64) float input[input_capacity];
-  alignas(64) float run[run_capacity];
-  PhaseTaps phases[phase_capacity];
-};
+constexpr Index tap_capacity = 64;  ///< taps whose places are worked out at a time
 
-/// Reads a contiguous run of elements into floats that lie `step` apart.
-void read_run(const Kernels& k, DataType type, const std::byte* from, Index count, float* to,
-              Index step, Scratch& scratch) {
-  if (step == 1) return k.load(type, from, count, to);
-  const auto size = static_cast<Index>(element_size(type));
-  for (Index begin = 0; begin < count; begin += run_capacity) {
-    const Index part = std::min(run_capacity, count - begin);
-    k.load(type, from + begin * size, part, scratch.run);
-    for (Index j = 0; j < part; ++j) to[(begin + j) * step] = scratch.run[j];
+/// Memory of this thread, kept from call to call: asking for it each time would cost a page fault
+/// every 4 KiB.
+float* scratch(Index floats) {
+  constexpr auto alignment = std::align_val_t{64};
+  struct Delete {
+    void operator()(float* memory) const { ::operator delete(memory, alignment); }
+  };
+  thread_local std::unique_ptr<float, Delete> memory;
+  thread_local Index size = 0;
+  if (size < floats) {
+    memory.reset();
+    size = 0;
+    const auto bytes = static_cast<std::size_t>(floats) * sizeof(float);
+    memory.reset(static_cast<float*>(::operator new(bytes, alignment)));
+    size = floats;
   }
-}
-
-/// Writes floats that lie `step` apart as a contiguous run of elements.
-void write_run(const Tiling& t, const Kernels& k, const float* from, Index step, Index count,
-               std::byte* to, Scratch& scratch) {
-  const DataType type = t.problem.type;
-  if (step == 1) return k.store(type, from, count, to, t.stream);
-  const auto size = static_cast<Index>(element_size(type));
-  for (Index begin = 0; begin < count; begin += run_capacity) {
-    const Index part = std::min(run_capacity, count - begin);
-    for (Index j = 0; j < part; ++j) scratch.run[j] = from[(begin + j) * step];
-    k.store(type, scratch.run, part, to + begin * size, t.stream);
-  }
+  return memory.get();
 }
 
 /// Does one task after another. What they have in common is worked out once: a task can be short.
@@ -53,246 +45,279 @@ class Worker {
         weights(reinterpret_cast<const float*>(static_cast<const WeightHeader*>(packed) + 1)),
         finite(static_cast<const WeightHeader*>(packed)->finite),
         b(bias),
-        y(static_cast<std::byte*>(output)) {}
+        run_buffer(scratch(run_capacity + t.sums_floats() + t.staged_floats())),
+        sums(run_buffer + run_capacity),
+        staged_input(sums + t.sums_floats()),
+        writer(tiling, kernels, output, run_buffer) {}
 
   void run(Index task) {
     find(task);
-    for (Index r = 0; r < t.phases[2].count(); r += t.task_phases) {
-      take_phases(r, std::min(r + t.task_phases, t.phases[2].count()));
-      start();
-      accumulate();
-      write();
+    for (cell_d = cell[0]; cell_d < cell[0] + cells[0]; ++cell_d) {
+      for (Index rd = 0; rd < t.phases[0].count(); ++rd) {
+        o_d = t.phases[0].output(cell_d, rd);
+        if (o_d < 0 || o_d >= sizes[0]) continue;
+        for (phase[0] = 0; phase[0] < t.phases[1].count(); phase[0] += t.phase_block[0]) {
+          for (phase[1] = 0; phase[1] < t.phases[2].count(); phase[1] += t.phase_block[1]) {
+            for (std::size_t a : {0u, 1u}) {
+              phases[a] = std::min(t.phase_block[a], t.phases[a + 1].count() - phase[a]);
+            }
+            start();
+            accumulate(taps_of(t.phases[0], rd));
+            write();
+          }
+        }
+      }
     }
   }
 
- private:
-  /// A share of the sum: channels, taps along d and h, shifts along w whose input fits `Scratch`.
-  struct Part {
-    Index depth_begin, depth;
-    Index d_begin, d_count;
-    Index h_begin, h_count;
-    Index shift_begin, shift_end;
-    // The staged input: positions [from, from + width) along w of every channel and (d, h) tap.
-    Index from, width;
-    Index cell_step, channel_step;  ///< between neighbours, in floats
-    Index row() const { return depth * width; }
-  };
+  void finish() { writer.finish(); }
 
-  /// Where task number `index` lies.
+ private:
+  using Triple = std::array<Index, 3>;
+
+  /// Where task number `index` lies. Neighbouring tasks share their input.
   void find(Index index) {
-    const Problem& p = t.problem;
     const auto next = [&index](Index count) {
       const Index at = index % count;
       index /= count;
       return at;
     };
-    cell = cell_begin + next(t.cell_tasks) * t.task_cells();
-    cells = std::min(t.task_cells(), cell_end - cell);
-    o[1] = next(sizes[1]);
-    o[0] = next(sizes[0]);
-    channel = next(t.channel_tasks) * t.task_channels();
-    channels = std::min(t.task_channels(), p.out_channels_per_group() - channel);
-    group = next(p.groups);
-    n = index;
-    d = taps_of(t.phases[0], o[0]);
-    h = taps_of(t.phases[1], o[1]);
-    rows = t.lanes == Lanes::cells ? channels : cells;
-    columns = round_up(t.lanes == Lanes::cells ? cells : channels, t.vector_lanes);
-    cell_step = t.lanes == Lanes::cells ? 1 : columns;
-    channel_step = t.lanes == Lanes::cells ? columns : 1;
-  }
-
-  void take_phases(Index begin, Index end) {
-    if (phase == begin && phases == end - begin) return;
-    phase = begin;
-    phases = end - begin;
-    for (Index r = 0; r < phases; ++r) {
-      const Index tap = t.phases[2].first_tap(phase + r);
-      s.phases[r] = {tap, t.phases[2].shift(tap), t.phases[2].tap_count(phase + r)};
+    channel = next(t.blocks) * t.block;
+    channels = std::min(t.block, t.channels - channel);
+    for (std::size_t a : {2u, 1u, 0u}) {
+      const Index at = next(t.boxes[a]) * t.box[a];
+      cell[a] = t.phases[a].cell_begin() + at;
+      cells[a] = std::min(t.box[a], t.phases[a].cells() - at);
     }
+    group = next(t.groups);
+    n = index;
+    row_pitch = staged_row(t, cell[2], cells[2]);
+    staged_part = {};
   }
 
-  float* sum(Index r) { return s.sums + r * rows * columns; }
+  /// The sums of phases phase[0] + rh and phase[1] + rw.
+  float* sum(Index rh, Index rw) {
+    return sums + (rh * t.phase_block[1] + rw) * t.rows * t.columns;
+  }
+
+  /// `rows` rows of cells, with what lies between them.
+  Index flat(Index rows) const { return (rows - 1) * row_pitch + cells[2]; }
 
   /// Every sum starts as the bias, so that a phase without a tap needs nothing more.
   void start() {
     const Problem& p = t.problem;
-    const Index first = group * p.out_channels_per_group() + channel;
-    std::fill_n(s.sums, phases * rows * columns, 0.0f);
-    for (Index c = 0; p.bias && c < channels; ++c) {
-      const float value = load_value(b, p.type, first + c);
-      for (Index r = 0; r < phases; ++r) {
-        float* to = sum(r) + c * channel_step;
-        for (Index q = 0; q < cells; ++q) to[q * cell_step] = value;
+    const Index first = group * t.channels + channel;
+    const Index all = flat(cells[1]);
+    for (Index rh = 0; rh < phases[0]; ++rh) {
+      for (Index rw = 0; rw < phases[1]; ++rw) {
+        float* const to = sum(rh, rw);
+        if (t.lanes == Lanes::cells) {
+          for (Index c = 0; c < channels; ++c) {
+            const float value = p.bias ? load_value(b, p.type, first + c) : 0.0f;
+            std::fill_n(to + c * t.columns, round_up(all, t.vector_lanes), value);
+          }
+        } else {
+          for (Index c = 0; c < t.columns; ++c) {
+            to[c] = p.bias && c < channels ? load_value(b, p.type, first + c) : 0.0f;
+          }
+          for (Index q = 1; q < all; ++q) std::copy_n(to, t.columns, to + q * t.columns);
+        }
       }
     }
   }
 
-  void accumulate() {
-    if (d.count == 0 || h.count == 0) return;
-    const Index depth = t.problem.in_channels_per_group();
-    const Index shifts = t.phases[2].max_shift() + 1;
-    const Index staged = t.lanes == Lanes::cells ? columns : cells;
-    const Index shift_block = std::min(shifts, input_capacity - staged + 1);
-    const Index width = staged + shift_block - 1;
-    const Index h_block = h.count * width <= input_capacity ? h.count : 1;
-    const Index d_block = d.count * h_block * width <= input_capacity ? d.count : 1;
-    const Index depth_block = std::min(depth, input_capacity / (d_block * h_block * width));
-    for (Index td = 0; td < d.count; td += d_block) {
-      for (Index th = 0; th < h.count; th += h_block) {
-        for (Index shift = 0; shift < shifts; shift += shift_block) {
-          for (Index i = 0; i < depth; i += depth_block) {
-            Part part;
+  void accumulate(const TapRun& d) {
+    const Index shifts[3] = {t.phases[0].max_shift() + 1, t.phases[1].max_shift() + 1,
+                             t.phases[2].max_shift() + 1};
+    Part part;
+    for (Index sd = 0; sd < shifts[0]; sd += t.window[0]) {
+      for (Index sh = 0; sh < shifts[1]; sh += t.window[1]) {
+        for (Index sw = 0; sw < shifts[2]; sw += t.window[2]) {
+          part.shift_begin = {sd, sh, sw};
+          part.shift_end = {sd + t.window[0], sh + t.window[1], sw + t.window[2]};
+          const TapRun taps = select(0, d, part, cell_d, cell_d + 1);
+          if (taps.count == 0) continue;
+          for (Index i = 0; i < t.depth; i += t.part_depth) {
             part.depth_begin = i;
-            part.depth = std::min(depth_block, depth - i);
-            part.d_begin = td;
-            part.d_count = std::min(d_block, d.count - td);
-            part.h_begin = th;
-            part.h_count = std::min(h_block, h.count - th);
-            part.shift_begin = shift;
-            part.shift_end = std::min(shift + shift_block, shifts);
-            part.from = cell - part.shift_end + 1;
-            part.width = staged + part.shift_end - part.shift_begin - 1;
-            part.cell_step = t.lanes == Lanes::cells ? 1 : part.depth;
-            part.channel_step = t.lanes == Lanes::cells ? part.width : 1;
-            stage(part);
-            multiply(part);
+            part.depth = std::min(t.part_depth, t.depth - i);
+            for (Index rh = 0; rh < phases[0]; ++rh) multiply(part, taps, rh);
           }
         }
       }
     }
   }
 
-  /// Copies a part's input into `Scratch`, as float32, zero outside the input.
-  void stage(const Part& part) {
-    const Problem& p = t.problem;
-    const bool first = p.layout == Layout::channels_first;
-    const Index channel_stride = first ? p.input_positions() : 1;
-    const Index w_stride = first ? 1 : p.in_channels;
-    const Index h_stride = p.axes[2].input * w_stride;
-    const Index d_stride = p.axes[1].input * h_stride;
-    const Index begin = std::clamp(-part.from, Index{0}, part.width);
-    const Index end = std::clamp(p.axes[2].input - part.from, begin, part.width);
-    const auto size = static_cast<Index>(element_size(p.type));
-    const Index origin = n * p.in_channels * p.input_positions() +
-                         (group * p.in_channels_per_group() + part.depth_begin) * channel_stride +
-                         part.from * w_stride;
-    float* to = s.input;
-    for (Index td = part.d_begin; td < part.d_begin + part.d_count; ++td) {
-      for (Index th = part.h_begin; th < part.h_begin + part.h_count; ++th, to += part.row()) {
-        const Index row = origin + (d.input - td * t.phases[0].shift_step) * d_stride +
-                          (h.input - th * t.phases[1].shift_step) * h_stride;
-        const Index runs = first ? part.depth : end - begin;
-        for (Index r = 0; r < runs; ++r) {
-          if (first) {
-            read_run(k, p.type, x + (row + r * channel_stride + begin) * size, end - begin,
-                     to + r * part.channel_step + begin * part.cell_step, part.cell_step, s);
-          } else {
-            read_run(k, p.type, x + (row + (begin + r) * w_stride) * size, part.depth,
-                     to + (begin + r) * part.cell_step, part.channel_step, s);
-          }
+  TapRun select(std::size_t a, const TapRun& taps, const Part& part, Index begin, Index end) const {
+    return reaching(t.phases[a], within(t.phases[a], taps, part.shift_begin[a], part.shift_end[a]),
+                    begin, end);
+  }
+
+  /// Makes sure that a part's input for the plane of cells at hand is staged.
+  void take(const Part& part) {
+    const Index begin = std::max(cell_d - part.shift_end[0] + 1, Index{0});
+    const Index end = std::min(cell_d - part.shift_begin[0] + 1, t.problem.axes[0].input);
+    if (part == staged_part && planes_end >= end) return;
+    const Index missing = part == staged_part ? std::max(begin, planes_end) : begin;
+    Part wanted = part;
+    Index first = group * t.depth;
+    if (t.lanes == Lanes::groups) {
+      first = channel;
+      wanted.depth = channels;
+    }
+    staged = stage(t, k, x, n, first, cell, cells, wanted, missing, end, staged_input, run_buffer);
+    staged_part = part;
+    planes_end = end;
+  }
+
+  /// Adds a part to the sums of one phase along h: taps in the order d, h, w.
+  void multiply(const Part& part, const TapRun& d, Index rh) {
+    // The rows of cells whose phase is an output.
+    row_begin = cell[1];
+    row_end = cell[1] + cells[1];
+    const auto at = [&](Index q) { return t.phases[1].output(q, phase[0] + rh); };
+    while (row_begin < row_end && at(row_begin) < 0) ++row_begin;
+    while (row_begin < row_end && at(row_end - 1) >= sizes[1]) --row_end;
+    if (row_begin == row_end) return;
+    const TapRun h = select(1, taps_of(t.phases[1], phase[0] + rh), part, row_begin, row_end);
+    if (h.count == 0) return;
+    for (Index rw = 0; rw < phases[1]; ++rw) {
+      const TapRun w =
+          select(2, taps_of(t.phases[2], phase[1] + rw), part, cell[2], cell[2] + cells[2]);
+      if (w.count > 0) multiply(part, d, h, w, sum(rh, rw));
+    }
+  }
+
+  void multiply(const Part& part, const TapRun& d, const TapRun& h, const TapRun& w, float* to) {
+    take(part);
+    const bool cells_in_columns = t.lanes == Lanes::cells;
+    Tap taps[tap_capacity];  // weights count in taps of one tile, the staged input in positions
+    Index count = 0;
+    for (Index td = 0; td < d.count; ++td) {
+      const Index tap_d = (d.tap + td * t.phases[0].tap_step) * t.problem.axes[1].kernel;
+      const Index plane = cell_d - d.shift - td * t.phases[0].shift_step;
+      const Index slot = plane % t.window[0] * staged.slot;
+      for (Index th = 0; th < h.count; ++th) {
+        const Index weight =
+            (tap_d + h.tap + th * t.phases[1].tap_step) * t.problem.axes[2].kernel + w.tap;
+        const Index shift = h.shift + th * t.phases[1].shift_step;
+        const Index position = slot +
+                               (row_begin - cell[1] + part.shift_end[1] - 1 - shift) * row_pitch +
+                               part.shift_end[2] - 1 - w.shift;
+        for (Index tw = 0; tw < w.count; ++tw) {
+          Tap& tap = taps[count++];
+          const Index there = weight + tw * t.phases[2].tap_step;
+          const Index here = position - tw * t.phases[2].shift_step;
+          tap = cells_in_columns ? Tap{there, here} : Tap{here, there};
+          if (count < tap_capacity) continue;
+          multiply_tiles(part, taps, count, to);
+          count = 0;
         }
-        if (begin > 0 || end < part.width) clear_outside(part, begin, end, to);
       }
     }
+    if (count > 0) multiply_tiles(part, taps, count, to);
   }
 
-  void clear_outside(const Part& part, Index begin, Index end, float* to) {
-    for (Index i = 0; i < part.depth; ++i) {
-      float* channel_row = to + i * part.channel_step;
-      for (Index q = 0; q < begin; ++q) channel_row[q * part.cell_step] = 0.0f;
-      for (Index q = end; q < part.width; ++q) channel_row[q * part.cell_step] = 0.0f;
-    }
-  }
-
-  void multiply(const Part& part) {
-    const Problem& p = t.problem;
+  void multiply_tiles(const Part& part, const Tap* taps, Index count, float* to) {
     const bool cells_in_columns = t.lanes == Lanes::cells;
-    const Phases& w = t.phases[2];
-    const Index tap_step[3] = {
-        t.phases[0].tap_step * p.axes[1].kernel * p.axes[2].kernel * t.weight_tap(),
-        t.phases[1].tap_step * p.axes[2].kernel * t.weight_tap(), w.tap_step * t.weight_tap()};
-    const Index input_step[3] = {part.h_count * part.row(), part.row(),
-                                 -w.shift_step * part.cell_step};
-    const float* taps = weights + group * p.kernel_positions() * t.weight_tap() +
-                        ((d.tap + part.d_begin * t.phases[0].tap_step) * p.axes[1].kernel + h.tap +
-                         part.h_begin * t.phases[1].tap_step) *
-                            p.axes[2].kernel * t.weight_tap() +
-                        (cells_in_columns ? channel * t.weight_pitch() + part.depth_begin
-                                          : channel + part.depth_begin * t.weight_pitch());
-    const bool inside = part.from >= 0 && part.from + part.width <= p.axes[2].input;
+    const Index flat_begin = (row_begin - cell[1]) * row_pitch;
+    const Index flat_count = flat(row_end - row_begin);
+    const Index rows = cells_in_columns ? channels : flat_count;
+    const Index vectors = ceil_div(cells_in_columns ? flat_count : channels, t.vector_lanes);
+    const Index whole_rows = rows / t.row_tile * t.row_tile;
+    const Index whole_vectors = vectors / t.vector_tile * t.vector_tile;
 
-    Product product;
-    std::copy_n(cells_in_columns ? tap_step : input_step, 3, product.scalar_step);
-    std::copy_n(cells_in_columns ? input_step : tap_step, 3, product.vector_step);
-    product.scalar_row = cells_in_columns ? t.weight_pitch() : part.cell_step;
-    product.vector_row = cells_in_columns ? part.channel_step : t.weight_pitch();
-    product.sums_row = columns;
-    product.taps[0] = part.d_count;
-    product.taps[1] = part.h_count;
-    product.depth = part.depth;
-    for (Index r = 0; r < phases; ++r) {
-      // The taps of this phase whose shift is in the part.
-      const auto [tap, shift, count] = s.phases[r];
-      const auto up_to = [&, first = shift, all = count](Index bound) {
-        if (bound <= first) return Index{0};
-        if (bound > first + (all - 1) * w.shift_step) return all;
-        return ceil_div(bound - first, w.shift_step);
-      };
-      const Index begin = up_to(part.shift_begin);
-      product.taps[2] = up_to(part.shift_end) - begin;
-      if (product.taps[2] == 0) continue;
-      const Index first = cell - shift - begin * w.shift_step;  // position that cell 0 reads
-      const float* input = s.input + (first - part.from) * part.cell_step;
-      const float* tap_weights = taps + (tap + begin * w.tap_step) * t.weight_tap();
-      product.scalars = cells_in_columns ? tap_weights : input;
-      product.vectors = cells_in_columns ? input : tap_weights;
-      product.sums = sum(r);
-      if (finite || inside) {
-        multiply_tiles(product);
-      } else {
-        multiply_inside(product, first);
+    Product p;
+    p.taps = taps;
+    p.tap_count = count;
+    p.sums_row = t.columns;
+    p.depth = t.lanes == Lanes::groups ? 1 : part.depth;
+    to += cells_in_columns ? flat_begin : flat_begin * t.columns;
+    // Tiles along the rows, the smaller operand, for each vector tile: the larger one stays near.
+    for (Index v = 0; v < vectors; v += t.vector_tile) {
+      const Index tile_vectors = std::min(t.vector_tile, vectors - v);
+      if (rows <= t.row_tile && v == 0 && whole_vectors > 0) {
+        // There is one tile of rows: the vector tiles in one go.
+        tile(p, part, to, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
+        v = whole_vectors - t.vector_tile;
+        continue;
+      }
+      if (whole_rows > 0) {
+        tile(p, part, to, 0, t.row_tile, v, tile_vectors, whole_rows / t.row_tile, false);
+      }
+      if (whole_rows < rows) {
+        tile(p, part, to, whole_rows, rows - whole_rows, v, tile_vectors, 1, false);
       }
     }
   }
 
-  void multiply_tiles(const Product& all) {
-    const Index lanes = t.vector_lanes;
-    Product tile = all;
-    for (Index column = 0; column < columns; column += t.vector_tile * lanes) {
-      const Index vectors = std::min(t.vector_tile, (columns - column) / lanes);
-      for (Index row = 0; row < rows; row += t.row_tile) {
-        const Index tile_rows = std::min(t.row_tile, rows - row);
-        tile.scalars = all.scalars + row * all.scalar_row;
-        tile.vectors = all.vectors + column;
-        tile.sums = all.sums + row * columns + column;
-        k.multiply[tile_rows - 1][vectors - 1](tile);
-      }
-    }
-  }
-
-  /// For weights with Inf or NaN at the ends of the input: leaves out what lies outside. Cell 0
-  /// reads position `first` through the first tap.
-  void multiply_inside(const Product& p, Index first) {
+  /// Multiplies `repeats` register tiles, the first one at row `row` and vector `vector`, the next
+  /// ones beside it along the vectors or along the rows.
+  void tile(Product& p, const Part& part, float* to, Index row, Index rows, Index vector,
+            Index vectors, Index repeats, bool along_vectors) {
     const bool cells_in_columns = t.lanes == Lanes::cells;
-    for (Index tw = 0; tw < p.taps[2]; ++tw, first -= t.phases[2].shift_step) {
-      const Index begin = std::clamp(-first, Index{0}, cells);
-      const Index end = std::clamp(t.problem.axes[2].input - first, begin, cells);
-      const Index a0 = cells_in_columns ? 0 : begin, a1 = cells_in_columns ? rows : end;
-      const Index b0 = cells_in_columns ? begin : 0, b1 = cells_in_columns ? end : columns;
-      for (Index td = 0; td < p.taps[0]; ++td) {
-        for (Index th = 0; th < p.taps[1]; ++th) {
-          const float* scalars =
-              p.scalars + td * p.scalar_step[0] + th * p.scalar_step[1] + tw * p.scalar_step[2];
-          const float* vectors =
-              p.vectors + td * p.vector_step[0] + th * p.vector_step[1] + tw * p.vector_step[2];
+    const Index column = vector * t.vector_lanes;
+    const Index next_row = along_vectors ? 0 : rows;
+    const Index next_column = along_vectors ? vectors * t.vector_lanes : 0;
+    const Index first = channel + (cells_in_columns ? row : column);
+    const Index width = t.weight_width(first);
+    const Index weight_step = t.problem.kernel_positions() * t.depth;  // for one more channel
+    const float* tile_weights = weights + t.weight_offset(group, first) + part.depth_begin * width;
+    p.sums = to + row * t.columns + column;
+    p.repeats = repeats;
+    p.sums_repeat = next_row * t.columns + next_column;
+    if (cells_in_columns) {
+      p.scalars = tile_weights;
+      p.scalar_tap = t.depth * width;
+      p.scalar_row = 1;
+      p.scalar_next = width;
+      p.scalar_repeat = next_row * weight_step;
+      p.vectors = staged.data + column;
+      p.vector_tap = 1;
+      p.vector_next = staged.channel_step;
+      p.vector_repeat = next_column;
+    } else {
+      const Index elementwise = t.lanes == Lanes::groups ? 1 : 0;
+      p.scalars = staged.data + row * staged.position_step + elementwise * column;
+      p.scalar_tap = staged.position_step;
+      p.scalar_row = staged.position_step;
+      p.scalar_next = 1;
+      p.scalar_repeat = next_row * staged.position_step + elementwise * next_column;
+      p.vectors = tile_weights;
+      p.vector_tap = t.depth * width;
+      p.vector_next = width;
+      p.vector_repeat = next_column * weight_step;
+    }
+    if (finite || staged.inside) {
+      const auto& table = t.lanes == Lanes::groups ? k.multiply_elementwise : k.multiply;
+      table[rows - 1][vectors - 1](p);
+      return;
+    }
+    for (Index n_repeat = 0; n_repeat < repeats; ++n_repeat) {
+      multiply_inside(p, rows, vectors * t.vector_lanes, row + n_repeat * next_row,
+                      column + n_repeat * next_column);
+      p.scalars += p.scalar_repeat;
+      p.vectors += p.vector_repeat;
+      p.sums += p.sums_repeat;
+    }
+  }
+
+  /// For weights with Inf or NaN at the ends of the input: leaves out what lies outside of it.
+  void multiply_inside(const Product& p, Index rows, Index columns, Index row, Index column) const {
+    const bool cells_in_columns = t.lanes == Lanes::cells;
+    for (Index tap = 0; tap < p.tap_count; ++tap) {
+      const float* scalars = p.scalars + p.taps[tap].scalar * p.scalar_tap;
+      const float* vectors = p.vectors + p.taps[tap].vector * p.vector_tap;
+      for (Index a = 0; a < rows; ++a) {
+        for (Index c = 0; c < columns; ++c) {
+          if (!staged.holds(cells_in_columns ? p.taps[tap].vector + column + c
+                                             : p.taps[tap].scalar + row + a)) {
+            continue;
+          }
+          const Index elementwise = t.lanes == Lanes::groups ? c : 0;
+          float& sum = p.sums[a * p.sums_row + c];
           for (Index i = 0; i < p.depth; ++i) {
-            for (Index a = a0; a < a1; ++a) {
-              for (Index c = b0; c < b1; ++c) {
-                p.sums[a * p.sums_row + c] +=
-                    scalars[a * p.scalar_row + i] * vectors[i * p.vector_row + c];
-              }
-            }
+            sum += scalars[a * p.scalar_row + i * p.scalar_next + elementwise] *
+                   vectors[i * p.vector_next + c];
           }
         }
       }
@@ -300,65 +325,28 @@ class Worker {
   }
 
   void write() {
-    const Problem& p = t.problem;
-    const auto size = static_cast<Index>(element_size(p.type));
-    const Index row_length = sizes[2];
-    const Index row = o[0] * sizes[1] + o[1];
-    const Index first = group * p.out_channels_per_group() + channel;
-    if (p.layout == Layout::channels_first) {
-      for (Index c = 0; c < channels; ++c) {
-        const Index plane = (n * p.out_channels + first + c) * p.output_positions();
-        write_row(s.sums + c * channel_step, y + (plane + row * row_length) * size);
-      }
-      return;
-    }
-    std::byte* to =
-        y + ((n * p.output_positions() + row * row_length) * p.out_channels + first) * size;
-    for (Index q = 0; q < cells; ++q) {
-      for (Index r = 0; r < phases; ++r) {
-        const Index at = t.phases[2].output(cell + q, phase + r);
-        if (at < 0 || at >= row_length) continue;
-        write_run(t, k, sum(r) + q * cell_step, channel_step, channels,
-                  to + at * p.out_channels * size, s);
-      }
-    }
-  }
-
-  /// One channel's outputs, contiguous in memory: the phases' sums interleaved.
-  void write_row(const float* from, std::byte* to) {
-    const auto size = static_cast<Index>(element_size(t.problem.type));
-    const Index stride = t.phases[2].count();
-    const Index length = sizes[2];
-    if (phases < stride) {  // a large stride, a few phases at a time: nothing is contiguous
-      for (Index r = 0; r < phases; ++r) {
-        for (Index q = 0; q < cells; ++q) {
-          const Index at = t.phases[2].output(cell + q, phase + r);
-          if (at < 0 || at >= length) continue;
-          write_run(t, k, from + r * rows * columns + q * cell_step, 1, 1, to + at * size, s);
+    const bool cells_in_columns = t.lanes == Lanes::cells;
+    const Index channel_step = cells_in_columns ? t.columns : 1;
+    const Index cell_step = cells_in_columns ? 1 : t.columns;
+    const Index at_once = writer.by_channel() ? 1 : channels;
+    OutputRow row;
+    row.n = n;
+    row.channels = at_once;
+    row.cell = cell[2];
+    row.cells = cells[2];
+    row.phase = phase[1];
+    row.phases = phases[1];
+    for (Index c = 0; c < channels; c += at_once) {
+      row.channel = group * t.channels + channel + c;
+      for (Index q = 0; q < cells[1]; ++q) {
+        for (Index rh = 0; rh < phases[0]; ++rh) {
+          const Index o_h = t.phases[1].output(cell[1] + q, phase[0] + rh);
+          if (o_h < 0 || o_h >= sizes[1]) continue;
+          row.sums = sum(rh, 0) + c * channel_step + q * row_pitch * cell_step;
+          row.line = o_d * sizes[1] + o_h;
+          writer.write(row);
         }
       }
-      return;
-    }
-    const Index whole = std::max(run_capacity / stride / t.vector_lanes, Index{0});
-    const Index block = whole > 0 ? whole * t.vector_lanes : 1;
-    for (Index begin = 0; begin < cells; begin += block) {
-      const Index count = std::min(block, cells - begin);
-      const float* run = from + begin * cell_step;
-      if (cell_step == 1 && stride >= 2 && stride <= 4) {
-        k.interleave(run, rows * columns, stride, count, s.run);
-        run = s.run;
-      } else if (cell_step != 1 || stride != 1) {
-        for (Index q = 0; q < count; ++q) {
-          for (Index r = 0; r < stride; ++r) {
-            s.run[q * stride + r] = run[r * rows * columns + q * cell_step];
-          }
-        }
-        run = s.run;
-      }
-      const Index at = t.phases[2].output(cell + begin, 0);
-      const Index cut = std::max(-at, Index{0});
-      const Index end = std::min(count * stride, length - at);
-      if (end > cut) write_run(t, k, run + cut, 1, end - cut, to + (at + cut) * size, s);
     }
   }
 
@@ -368,22 +356,23 @@ class Worker {
   const float* weights;
   bool finite;
   const void* b;
-  std::byte* y;
+  float *run_buffer, *sums, *staged_input;
+  Writer writer;
   const Index sizes[3] = {t.problem.axes[0].output(), t.problem.axes[1].output(),
                           t.problem.axes[2].output()};
-  const Index cell_begin = t.phases[2].cell_begin();
-  const Index cell_end = t.phases[2].cell_end();
 
   // The task at hand.
   Index n, group;
-  Index o[2];                   ///< output position along d and h
-  Index channel, channels;      ///< of the group
-  Index cell, cells;            ///< along w
-  Index phase = 0, phases = 0;  ///< along w, those in `Scratch` now
-  AxisTaps d, h;
-  Index rows, columns;            ///< of the sums of one phase
-  Index cell_step, channel_step;  ///< between neighbours in the sums
-  Scratch s;
+  Index channel, channels;  ///< of the group
+  Triple cell, cells;
+  Index row_pitch;  ///< positions from one row of cells to the next
+  // Of it, what the sums hold now.
+  Index cell_d, o_d;          ///< along d
+  Index phase[2], phases[2];  ///< along h and w
+  Index row_begin, row_end;   ///< rows of cells of one phase along h
+  Part staged_part;           ///< what is staged; of it, input planes up to planes_end
+  Index planes_end = 0;
+  Staged staged;
 };
 
 }  // namespace
@@ -392,7 +381,7 @@ void run_tasks(const Tiling& tiling, const Kernels& kernels, const void* input, 
                const void* bias, void* output, Index begin, Index end) {
   Worker worker(tiling, kernels, input, packed, bias, output);
   for (Index task = begin; task < end; ++task) worker.run(task);
-  if (tiling.stream) kernels.flush();
+  worker.finish();
 }
 
 }  // namespace phaseconv::cpu

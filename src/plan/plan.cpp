@@ -15,6 +15,12 @@ std::string to_string(const Plan& plan) {
   append("oc", plan.channel_tile, defaults.channel_tile);
   append("cells", plan.cell_tile, defaults.cell_tile);
   append("threads", plan.threads, defaults.threads);
+  if (plan.box != defaults.box) {
+    out += separator + std::string("box") + std::to_string(plan.box[0]) + "x" +
+           std::to_string(plan.box[1]) + "x" + std::to_string(plan.box[2]);
+    separator = ',';
+  }
+  append("block", plan.channel_block, defaults.channel_block);
   return out;
 }
 

@@ -1,6 +1,7 @@
 // What will be done: a plan, and how it is chosen. Plain data, no device needed.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -12,9 +13,12 @@ namespace phaseconv {
 struct Plan {
   std::string family;
   int fused_axes = 0;      ///< trailing axes (w, then h, then d) whose phases are computed together
-  Index channel_tile = 1;  ///< output channels kept in registers (vectors of them: "channels")
-  Index cell_tile = 1;     ///< cells along w kept in registers (vectors of them: "cells")
+  Index channel_tile = 1;  ///< output channels kept in registers (CPU: or vectors of them)
+  Index cell_tile = 1;     ///< cells along w kept in registers (CPU: or vectors of them)
   int threads = 0;         ///< threads of a block; 0 on the CPU
+  /// CPU: cells along d, h, w and output channels that one task takes from staged input.
+  std::array<Index, 3> box{};
+  Index channel_block = 0;
 
   friend bool operator==(const Plan&, const Plan&) = default;
 };
@@ -31,6 +35,7 @@ struct Machine {
   Index registers = 0;     ///< vector registers of a CPU core; 32-bit ones of a multiprocessor
   double copy_bytes_per_second = 0;  ///< read plus written, device memory
   double fma_flops_per_second = 0;   ///< float32, no tensor cores
+  Index cache_bytes = 0;             ///< second-level cache of a CPU core
 };
 
 /// One way to do it, with what it is expected to take or why it cannot be taken.

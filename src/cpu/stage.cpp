@@ -1,0 +1,166 @@
+#include "cpu/stage.h"
+
+#include <algorithm>
+
+namespace phaseconv::cpu {
+namespace {
+
+/// A stretch of rows of one plane: which of their positions are input, and where those lie.
+struct Rows {
+  const std::byte* from;  ///< first channel, first row, first position inside
+  Index rows, positions;  ///< inside the input
+  Index row_step;         ///< in elements
+  Index position_step;    ///< in elements
+  Index channel_step;     ///< in elements
+};
+
+class Stager {
+ public:
+  Stager(const Tiling& tiling, const Kernels& kernels, const Staged& staged, Index depth,
+         float* run)
+      : t_(tiling), k_(kernels), s_(staged), depth_(depth), run_(run) {}
+
+  void copy(const Rows& r, float* to) const {
+    if (t_.input_first) {
+      if (s_.position_step == 1) return copy_along_w(r, to);
+      for (Index y = 0; y < r.rows; ++y) {
+        across(r.from + y * r.row_step * size_, r.channel_step, depth_, r.positions,
+               to + y * s_.row * s_.position_step, s_.position_step);
+      }
+    } else if (s_.position_step == 1) {
+      for (Index y = 0; y < r.rows; ++y) {
+        across(r.from + y * r.row_step * size_, r.position_step, r.positions, depth_,
+               to + y * s_.row, s_.channel_step);
+      }
+    } else {
+      for (Index y = 0; y < r.rows; ++y) {
+        k_.load(t_.problem.type, r.from + y * r.row_step * size_,
+                to + y * s_.row * s_.position_step,
+                {r.positions, depth_, r.position_step, s_.position_step});
+      }
+    }
+  }
+
+  /// Zeros at positions [begin, end), counted from `to`.
+  void clear(float* to, Index begin, Index end) const {
+    if (begin >= end) return;
+    if (s_.position_step != 1) {
+      std::fill(to + begin * s_.position_step, to + end * s_.position_step, 0.0f);
+      return;
+    }
+    for (Index i = 0; i < depth_; ++i) {
+      std::fill(to + i * s_.channel_step + begin, to + i * s_.channel_step + end, 0.0f);
+    }
+  }
+
+ private:
+  void copy_along_w(const Rows& r, float* to) const {
+    // Rows without a gap on either side are one.
+    const bool joined = r.positions == r.row_step && r.positions == s_.row;
+    const Index rows = joined ? 1 : r.rows;
+    const Index count = joined ? r.rows * r.positions : r.positions;
+    for (Index i = 0; i < depth_; ++i) {
+      k_.load(t_.problem.type, r.from + i * r.channel_step * size_, to + i * s_.channel_step,
+              {rows, count, r.row_step, s_.row});
+    }
+  }
+
+  /// `rows` runs of `count` elements, `from_step` apart, to columns: to[j * to_step + row].
+  void across(const std::byte* from, Index from_step, Index rows, Index count, float* to,
+              Index to_step) const {
+    for (Index j = 0; j < count; j += run_capacity) {
+      const Index part = std::min(run_capacity, count - j);
+      const Index at_once = std::max(run_capacity / part, Index{1});
+      for (Index r = 0; r < rows; r += at_once) {
+        const Index some = std::min(at_once, rows - r);
+        k_.load(t_.problem.type, from + (r * from_step + j) * size_, run_,
+                {some, part, from_step, part});
+        k_.transpose(run_, some, part, part, to + j * to_step + r, to_step);
+      }
+    }
+  }
+
+  const Tiling& t_;
+  const Kernels& k_;
+  const Staged& s_;
+  const Index depth_;
+  float* const run_;
+  const Index size_ = static_cast<Index>(element_size(t_.problem.type));
+};
+
+/// Staged positions [from, from + extent) along one axis, of which [begin, end) are input.
+struct Reach {
+  Reach(const Axis& axis, Index cell, Index cells, Index shift_begin, Index shift_end)
+      : from(cell - shift_end + 1),
+        extent(cells + shift_end - shift_begin - 1),
+        begin(std::clamp<Index>(-from, 0, extent)),
+        end(std::clamp(axis.input - from, begin, extent)) {}
+  Index from, extent, begin, end;
+};
+
+}  // namespace
+
+Index staged_row(const Tiling& t, Index cell, Index cells) {
+  const Index shifts = t.phases[2].max_shift() + 1;
+  if (t.window[2] < shifts) return cells + t.window[2] - 1;  // not all parts have the same zeros
+  const Reach w(t.problem.axes[2], cell, cells, 0, shifts);
+  return w.extent - std::min(w.begin, w.extent - w.end);
+}
+
+Staged stage(const Tiling& t, const Kernels& kernels, const std::byte* input, Index n,
+             Index channel, const std::array<Index, 3>& cell, const std::array<Index, 3>& cells,
+             const Part& part, Index plane_begin, Index plane_end, float* to, float* run) {
+  const Problem& p = t.problem;
+  const auto reach = [&](std::size_t a) {
+    return Reach(p.axes[a], cell[a], cells[a], part.shift_begin[a], part.shift_end[a]);
+  };
+  const Reach h = reach(1), w = reach(2);
+
+  Staged staged;
+  staged.data = to;
+  staged.slot = t.staged_slot;
+  staged.row = staged_row(t, cell[2], cells[2]);
+  staged.position_step = t.lanes == Lanes::cells ? 1 : t.staged_pitch;
+  staged.channel_step = t.lanes == Lanes::cells ? t.staged_pitch : 1;
+  staged.row_begin = h.begin;
+  staged.row_end = h.end;
+  staged.begin = w.begin;
+  staged.end = w.end;
+  staged.inside = h.end - h.begin == h.extent && w.end - w.begin == w.extent;
+
+  const Index channel_step = t.input_first ? p.input_positions() : 1;
+  const Index position_step = t.input_first ? 1 : p.in_channels;
+  const Index row_step = p.axes[2].input * position_step;
+  const Index plane_step = p.axes[1].input * row_step;
+  const auto size = static_cast<Index>(element_size(p.type));
+  const Stager stager(t, kernels, staged, part.depth, run);
+  const Index first = n * p.in_channels * p.input_positions() +
+                      (channel + part.depth_begin) * channel_step + (h.from + h.begin) * row_step +
+                      (w.from + w.begin) * position_step;
+  const Index width = w.end - w.begin;
+  const Index gap = staged.row - width;
+  const Index all = (h.extent - 1) * staged.row + w.extent;
+  for (Index d = plane_begin; d < plane_end; ++d) {
+    float* plane = to + d % t.window[0] * staged.slot * staged.position_step;
+    if (h.end == h.begin || width == 0) {
+      stager.clear(plane, 0, all);
+      continue;
+    }
+    const Rows rows{input + (first + d * plane_step) * size,
+                    h.end - h.begin,
+                    width,
+                    row_step,
+                    position_step,
+                    channel_step};
+    const Index top = h.begin * staged.row + w.begin;
+    stager.clear(plane, 0, top);
+    stager.copy(rows, plane + top * staged.position_step);
+    for (Index y = 1; gap > 0 && y < rows.rows; ++y) {
+      stager.clear(plane, top + y * staged.row - gap, top + y * staged.row);
+    }
+    stager.clear(plane, top + (rows.rows - 1) * staged.row + width, all);
+  }
+  return staged;
+}
+
+}  // namespace phaseconv::cpu

@@ -1,0 +1,120 @@
+#include "cpu/writer.h"
+
+#include <algorithm>
+
+#include "cpu/stage.h"
+
+namespace phaseconv::cpu {
+
+Writer::Writer(const Tiling& tiling, const Kernels& kernels, void* output, float* run)
+    : t_(tiling),
+      k_(kernels),
+      y_(static_cast<std::byte*>(output)),
+      run_(run),
+      size_(static_cast<Index>(element_size(tiling.problem.type))),
+      lines_(tiling.problem.axes[0].output() * tiling.problem.axes[1].output()),
+      length_(tiling.problem.axes[2].output()),
+      stream_(tiling.stream && size_ == sizeof(float)) {
+  const Index phases = tiling.phases[2].count();
+  const auto block = [&](Index planes) {
+    return run_capacity / planes / tiling.vector_lanes * tiling.vector_lanes;
+  };
+  block_[0] = block(phases);
+  block_[1] = block(phases * tiling.problem.out_channels);
+}
+
+void Writer::write(const OutputRow& row) {
+  const bool all_phases = row.phases == t_.phases[2].count();
+  const Index channels = t_.problem.out_channels;
+  if (t_.output_first) {
+    for (Index c = 0; c < row.channels; ++c) {
+      const Index start = ((row.n * channels + row.channel + c) * lines_ + row.line) * length_;
+      if (t_.lanes == Lanes::cells && all_phases && block_[0] > 0) {
+        put_row(row, row.sums + c * t_.columns, t_.rows * t_.columns, 1, start);
+      } else {
+        scatter(row, c, start, 1);
+      }
+    }
+    return;
+  }
+  const Index start = (row.n * lines_ + row.line) * length_ * channels + row.channel;
+  if (t_.lanes != Lanes::cells) {
+    put_channels(row, start);
+  } else if (all_phases && row.channels == channels && t_.rows == channels && block_[1] > 0) {
+    put_row(row, row.sums, t_.columns, channels, start);
+  } else {
+    for (Index c = 0; c < row.channels; ++c) scatter(row, c, start + c, channels);
+  }
+}
+
+void Writer::put(const float* from, Index count, Index element) {
+  if (stream_) {
+    k_.stream(from, count, reinterpret_cast<float*>(place(element)), pending_);
+  } else {
+    k_.store(t_.problem.type, from, place(element), {1, count, 0, 0});
+  }
+}
+
+/// One row of cells, contiguous in memory: `unit` elements for each output, which starts at
+/// element `start`. Sum after sum of a cell lies `pitch` apart.
+void Writer::put_row(const OutputRow& row, const float* from, Index pitch, Index unit,
+                     Index start) {
+  const Index planes = t_.phases[2].count() * unit;
+  const Index block = block_[unit == 1 ? 0 : 1];
+  for (Index begin = 0; begin < row.cells; begin += block) {
+    const Index count = std::min(block, row.cells - begin);
+    const float* run = from + begin;
+    if (planes > 1) {
+      k_.interleave(run, pitch, planes, count, run_);
+      run = run_;
+    }
+    const Index at = t_.phases[2].output(row.cell + begin, 0);
+    const Index cut = std::max(-at, Index{0}) * unit;
+    const Index end = std::min(count * planes, (length_ - at) * unit);
+    if (end > cut) put(run + cut, end - cut, start + at * unit + cut);
+  }
+}
+
+/// Calls f(r, q, at, count) for each phase: `count` cells from `q` on are outputs from `at` on.
+template <typename F>
+void Writer::for_outputs(const OutputRow& row, F f) const {
+  for (Index r = 0; r < row.phases; ++r) {
+    Index begin = 0, end = row.cells;
+    const auto at = [&](Index q) { return t_.phases[2].output(row.cell + q, row.phase + r); };
+    while (begin < end && at(begin) < 0) ++begin;
+    while (begin < end && at(end - 1) >= length_) --end;
+    if (begin < end) f(r, begin, at(begin), end - begin);
+  }
+}
+
+/// The channels of each cell of a row, contiguous in memory and in the sums.
+void Writer::put_channels(const OutputRow& row, Index start) {
+  const Index unit = t_.problem.out_channels;
+  if (stream_ && row.channels == unit) {  // the whole row is contiguous
+    for (Index q = 0; q < row.cells; ++q) {
+      for (Index r = 0; r < row.phases; ++r) {
+        const Index at = t_.phases[2].output(row.cell + q, row.phase + r);
+        if (at < 0 || at >= length_) continue;
+        put(sum(row, r) + q * t_.columns, unit, start + at * unit);
+      }
+    }
+    return;
+  }
+  for_outputs(row, [&](Index r, Index q, Index at, Index count) {
+    k_.store(t_.problem.type, sum(row, r) + q * t_.columns, place(start + at * unit),
+             {count, row.channels, t_.columns, t_.phases[2].count() * unit});
+  });
+}
+
+/// One channel of a row, element by element, `unit` apart: where nothing is contiguous.
+void Writer::scatter(const OutputRow& row, Index channel, Index start, Index unit) {
+  const bool cells_in_columns = t_.lanes == Lanes::cells;
+  const Index step = cells_in_columns ? 1 : t_.columns;
+  const Index offset = channel * (cells_in_columns ? t_.columns : 1);
+  for_outputs(row, [&](Index r, Index q, Index at, Index count) {
+    k_.store(t_.problem.type, sum(row, r) + q * step + offset, place(start + at * unit),
+             {count, 1, step, t_.phases[2].count() * unit});
+  });
+}
+
+}  // namespace phaseconv::cpu

@@ -1,0 +1,58 @@
+// From the sums of a task to the output: phases interleaved, elements rounded.
+#pragma once
+
+#include <cstddef>
+
+#include "cpu/kernels.h"
+#include "cpu/tiling.h"
+
+namespace phaseconv::cpu {
+
+/// What is written: the sums of one row of cells, for some phases along w and some channels. Sums
+/// lie as [phase][row][column] (Tiling::rows, columns).
+struct OutputRow {
+  const float* sums = nullptr;  ///< first phase, first channel, first cell
+  Index n = 0, line = 0;        ///< image; o_d · O_h + o_h
+  Index channel = 0;            ///< the first one of the output
+  Index channels = 0;
+  Index cell = 0, cells = 0;    ///< along w
+  Index phase = 0, phases = 0;  ///< along w
+};
+
+class Writer {
+ public:
+  /// `run` has run_capacity floats.
+  Writer(const Tiling& tiling, const Kernels& kernels, void* output, float* run);
+
+  /// Whether the channels of a row must be written one after the other, all rows of a channel
+  /// first: that is how they lie in memory.
+  bool by_channel() const { return t_.output_first; }
+
+  void write(const OutputRow& row);
+  /// Nothing is left behind: call it before the output is handed on.
+  void finish() { k_.flush(pending_); }
+
+ private:
+  void put(const float* from, Index count, Index element);
+  void put_row(const OutputRow& row, const float* from, Index pitch, Index unit, Index start);
+  void put_channels(const OutputRow& row, Index start);
+  void scatter(const OutputRow& row, Index channel, Index start, Index unit);
+  template <typename F>
+  void for_outputs(const OutputRow& row, F f) const;
+  std::byte* place(Index element) const { return y_ + element * size_; }
+  const float* sum(const OutputRow& row, Index r) const {
+    return row.sums + r * t_.rows * t_.columns;
+  }
+
+  const Tiling& t_;
+  const Kernels& k_;
+  std::byte* const y_;
+  float* const run_;
+  const Index size_;
+  const Index lines_, length_;  ///< rows of the output, and how long they are
+  const bool stream_;
+  Index block_[2];  ///< cells that `run` holds: phases alone, phases and all channels; 0: none
+  PendingLine pending_;
+};
+
+}  // namespace phaseconv::cpu
