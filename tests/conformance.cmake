@@ -1,6 +1,6 @@
 # Tests that run the whole program: the suites of shapes/ against the float64 reference, the installed
-# package, the demo, the page of results. Label "gpu" needs a GPU and skips without one;
-# "release-only" says nothing more under sanitizers.
+# package, the demo, the page of results. Label "gpu" needs a GPU and skips without one. Under
+# sanitizers suites_test runs the suites, in one process; "release-only" says nothing more there.
 
 # add_conformance_test(name suite device [INSTRUCTION_SET set] [PLAN text] [LABELS label...])
 function(add_conformance_test name suite device)

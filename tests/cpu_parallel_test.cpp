@@ -1,4 +1,5 @@
 // Threads: ranges are covered once, and results do not depend on how they are cut.
+#include "backend.h"
 #include "cpu/parallel.h"
 
 #include <gtest/gtest.h>
@@ -73,20 +74,28 @@ std::vector<std::byte> result(const Problem& problem, const check::Data& data,
   return y;
 }
 
+// Neither the number of threads nor the plan, which follows from it, changes the order of a sum.
 TEST(ParallelRuns, GiveTheSameBitsHoweverTheyAreCut) {
   for (const char* text :
        {"n2,ic24,oc20,i3x7x45,k3,s2,p1,bias", "n2,ic24,oc20,i3x7x45,k3,s2,p1,cl,f16",
-        "ic300,oc40,i5x9,k4,s2,p1,bf16", "ic8,oc8,g8,i9x70,k4,s2,p1"}) {
+        "ic300,oc40,i5x9,k4,s2,p1,bf16", "ic2000,oc9,i4x40,k3,s2,p1", "ic8,oc8,g8,i9x70,k4,s2,p1",
+        "ic8,oc8,g8,i9x70,k4,s2,p1,cl", "ic64,oc32,i4x4,k4,s2,p1,cl"}) {
     const Problem problem = parse(text);
     const check::Data data = check::make_data(problem, check::Fill::random, 5);
     Options options;
-    // Named in full: the planner may choose otherwise for another number of threads.
     options.threads = 1;
-    options.plan = prepare(problem, Device::cpu(), options).plan();
     const std::vector<std::byte> one = result(problem, data, options);
-    for (const int threads : {2, 3}) {
+    for (const int threads : {2, 3, 16}) {
       options.threads = threads;
       EXPECT_EQ(result(problem, data, options), one) << text << " on " << threads;
+    }
+    const Decision decision =
+        cpu_backend().decide(problem, cpu_backend().machine(Device::cpu(), options), options);
+    for (const Candidate& candidate : decision.candidates) {
+      if (!candidate.refusal.empty()) continue;
+      Options forced = options;
+      forced.plan = to_string(candidate.plan);
+      EXPECT_EQ(result(problem, data, forced), one) << text << " by " << forced.plan;
     }
     // Odd shares, last first, each on a thread of its own.
     options.parallel_for = [](Index count, const auto& body) {
@@ -100,21 +109,6 @@ TEST(ParallelRuns, GiveTheSameBitsHoweverTheyAreCut) {
       for (std::thread& thread : pool) thread.join();
     };
     EXPECT_EQ(result(problem, data, options), one) << text << " in odd shares";
-  }
-}
-
-// The promise is about every thread count without a plan named, too.
-TEST(ParallelRuns, GiveTheSameBitsWithThePlannersChoice) {
-  for (const char* text : {"ic24,oc20,i3x7x45,k3,s2,p1", "ic64,oc32,i4x4,k4,s2,p1,cl"}) {
-    const Problem problem = parse(text);
-    const check::Data data = check::make_data(problem, check::Fill::random, 6);
-    Options options;
-    options.threads = 1;
-    const std::vector<std::byte> one = result(problem, data, options);
-    for (const int threads : {2, 3, 16}) {
-      options.threads = threads;
-      EXPECT_EQ(result(problem, data, options), one) << text << " on " << threads;
-    }
   }
 }
 
