@@ -1,0 +1,175 @@
+"""One call on real tensors: which prepared convolution it needs, its packed weights, its output."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import library  # noqa: F401  the operators below come from there
+from .packing import Gathering, Packing, derived, gathering, packing, prepare
+from .problem import TYPES, Arguments, Wrong
+
+_run = torch.ops.phaseconv.run.default
+
+#: Calls that are remembered. One more drops the oldest: what it needs can be made again.
+_MOST_CALLS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What calls with the same types, shapes, strides and parameters have in common."""
+
+    handle: int
+    weight: Packing
+    bias: Gathering | None  # None: it is read as it is
+    channels_last: bool
+    copies_input: bool
+    shape: tuple[int, ...]  # of the output
+    strides: tuple[int, ...]
+
+
+_calls: dict[tuple, _Call | None] = {}
+
+
+def execute(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    output_padding: tuple[int, ...],
+    groups: int,
+    dilation: tuple[int, ...],
+    mixed_types: bool,
+) -> Tensor | None:
+    """The output, or None where PyTorch has to compute it (or to say what is wrong).
+
+    input [n, ic, *i] or [ic, *i], weight [ic, oc/g, *k], bias [oc]: plain tensors in memory of the
+    CPU or of a CUDA device. With `mixed_types` weight and bias are converted to the input's type.
+    """
+    dtype = input.dtype
+    # As cuDNN, which computes grouped layers in float32 whatever the switch says.
+    tf32 = (
+        dtype is torch.float32
+        and groups == 1
+        and input.is_cuda
+        and torch.backends.cudnn.conv.fp32_precision == "tf32"
+    )
+    key = (
+        input.shape,
+        input.stride(),
+        dtype,
+        input.device,
+        weight.shape,
+        weight.stride(),
+        weight.dtype,
+        weight.device,
+        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.device),
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        tf32,
+        mixed_types,
+    )
+    try:
+        call = _calls[key]
+    except KeyError:
+        arguments = Arguments(
+            len(stride), input, weight, bias, stride, padding, output_padding, groups, dilation
+        )
+        call = _plan(arguments, mixed_types, tf32)
+        if len(_calls) >= _MOST_CALLS:
+            _calls.pop(next(iter(_calls)), None)
+        _calls[key] = call
+    if call is None:
+        return None
+
+    packed = derived(weight, call.weight)
+    if call.bias is not None:
+        bias = derived(bias, call.bias)
+    if call.copies_input:
+        input = _contiguous(input, call.channels_last, len(stride))
+    output = torch.empty_strided(call.shape, call.strides, dtype=dtype, device=input.device)
+    _run(call.handle, input, packed, bias, output)
+    return output
+
+
+def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:
+    """None where PyTorch has to take the call."""
+    rank, input, weight, bias = (
+        arguments.rank,
+        arguments.input,
+        arguments.weight,
+        arguments.bias,
+    )
+    dtype = input.dtype
+    if any(t is not None and t.dtype not in TYPES for t in (input, weight, bias)):
+        return None
+    try:
+        # First whether the call is one at all: what follows takes that for granted.
+        arguments.problem(mixed_types=mixed_types)
+        channels_last = _chooses_channels_last(arguments)
+        layout = "cl" if channels_last else "cf"
+        problem = arguments.problem(mixed_types=mixed_types, tf32=tf32, layout=layout)
+        prepared = prepare(problem, input.device)
+    except (Wrong, RuntimeError):  # wrong, or refused by the library, or by PyTorch
+        return None
+
+    unbatched = input.dim() == rank + 1
+    oc = weight.shape[1] * arguments.groups
+    positions = torch.empty(prepared.axes, device="meta").numel()
+    shape = (oc, *prepared.axes) if unbatched else (input.shape[0], oc, *prepared.axes)
+    inner = [1]  # strides of the axes, last axis first, where channels are not between
+    for size in reversed(prepared.axes[1:]):
+        inner.append(inner[-1] * size)
+    inner.reverse()
+    if channels_last:
+        strides = (1, *(stride * oc for stride in inner))
+    else:
+        strides = (positions, *inner)
+    if not unbatched:
+        strides = (positions * oc, *strides)
+    gathers = bias is not None and (bias.dtype != dtype or not bias.is_contiguous())
+    return _Call(
+        handle=prepared.handle,
+        weight=packing(prepared, dtype, weight),
+        bias=gathering(dtype, bias) if gathers else None,
+        channels_last=channels_last,
+        copies_input=not _in_layout(input, channels_last, rank).is_contiguous(),
+        shape=shape,
+        strides=strides,
+    )
+
+
+def _in_layout(input: Tensor, channels_last: bool, rank: int) -> Tensor:
+    """The axes in the order of the layout."""
+    return input.movedim(-rank - 1, -1) if channels_last else input
+
+
+def _contiguous(input: Tensor, channels_last: bool, rank: int) -> Tensor:
+    return _in_layout(input, channels_last, rank).contiguous()
+
+
+def _chooses_channels_last(arguments: Arguments) -> bool:
+    """Whether PyTorch's own operator would give a channels-last output: it is asked.
+
+    It depends on its backend for the very call: its kernels for float16 in 3D on the CPU, for
+    example, know channels first only.
+    """
+    rank, dtype = arguments.rank, arguments.input.dtype
+    input, weight, bias = (
+        None if t is None else t.detach().to(dtype)
+        for t in (arguments.input, arguments.weight, arguments.bias)
+    )
+    if input.dim() == rank + 1:
+        input = input.unsqueeze(0)
+    parameters = (arguments.stride, arguments.padding, arguments.dilation)
+    backend = torch._C._select_conv_backend(
+        input, weight, bias, *parameters, True, arguments.output_padding, arguments.groups, None
+    )
+    if rank == 1:  # computed in 2D, from an input that is made contiguous first
+        input, weight = input.contiguous().unsqueeze(2), weight.unsqueeze(2)
+    chosen = torch._C._conv_determine_backend_memory_format(input, weight, backend)
+    return chosen in (torch.channels_last, torch.channels_last_3d)
