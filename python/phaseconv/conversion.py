@@ -92,7 +92,7 @@ def _reason_to_leave(module: torch.nn.Module) -> str | None:
         return "its forward was replaced on the instance"
     if not isinstance(module.weight, torch.nn.Parameter):
         return (
-            "its weight is computed anew by a hook at every call; torch.nn.utils.remove_weight_norm "
-            "or remove_spectral_norm makes it plain"
+            "its weight is computed anew by a hook at every call; "
+            "torch.nn.utils.remove_weight_norm or remove_spectral_norm makes it plain"
         )
     return None

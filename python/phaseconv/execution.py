@@ -1,5 +1,6 @@
 """One call on real tensors: which prepared convolution it needs, its packed weights, its output."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -91,7 +92,7 @@ def execute(
         bias = derived(bias, call.bias)
     if call.copies_input:
         input = _contiguous(input, call.channels_last, len(stride))
-    output = torch.empty_strided(call.shape, call.strides, dtype=dtype, device=input.device)
+    output = input.new_empty_strided(call.shape, call.strides)
     _run(call.handle, input, packed, bias, output)
     return output
 
@@ -119,18 +120,15 @@ def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:
 
     unbatched = input.dim() == rank + 1
     oc = weight.shape[1] * arguments.groups
-    positions = torch.empty(prepared.axes, device="meta").numel()
+    positions = math.prod(prepared.axes)
     shape = (oc, *prepared.axes) if unbatched else (input.shape[0], oc, *prepared.axes)
-    inner = [1]  # strides of the axes, last axis first, where channels are not between
+    step = oc if channels_last else 1  # from one position to the next
+    strides = [step]
     for size in reversed(prepared.axes[1:]):
-        inner.append(inner[-1] * size)
-    inner.reverse()
-    if channels_last:
-        strides = (1, *(stride * oc for stride in inner))
-    else:
-        strides = (positions, *inner)
+        strides.insert(0, strides[0] * size)
+    strides.insert(0, 1 if channels_last else positions)
     if not unbatched:
-        strides = (positions * oc, *strides)
+        strides.insert(0, positions * oc)
     gathers = bias is not None and (bias.dtype != dtype or not bias.is_contiguous())
     return _Call(
         handle=prepared.handle,
@@ -139,7 +137,7 @@ def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:
         channels_last=channels_last,
         copies_input=not _in_layout(input, channels_last, rank).is_contiguous(),
         shape=shape,
-        strides=strides,
+        strides=tuple(strides),
     )
 
 
@@ -167,7 +165,7 @@ def _chooses_channels_last(arguments: Arguments) -> bool:
         input = input.unsqueeze(0)
     parameters = (arguments.stride, arguments.padding, arguments.dilation)
     backend = torch._C._select_conv_backend(
-        input, weight, bias, *parameters, True, arguments.output_padding, arguments.groups, None
+        input, weight, bias, *parameters, True, arguments.output_padding, arguments.groups
     )
     if rank == 1:  # computed in 2D, from an input that is made contiguous first
         input, weight = input.contiguous().unsqueeze(2), weight.unsqueeze(2)
