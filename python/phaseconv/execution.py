@@ -1,6 +1,8 @@
 """One call on real tensors: which prepared convolution it needs, its packed weights, its output."""
 
 import math
+import threading
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +32,7 @@ class _Call:
 
 
 _calls: dict[tuple, _Call | None] = {}
+_lock = threading.Lock()
 
 
 def execute(
@@ -81,9 +84,10 @@ def execute(
             len(stride), input, weight, bias, stride, padding, output_padding, groups, dilation
         )
         call = _plan(arguments, mixed_types, tf32)
-        if len(_calls) >= _MOST_CALLS:
-            _calls.pop(next(iter(_calls)), None)
-        _calls[key] = call
+        with _lock:
+            if len(_calls) >= _MOST_CALLS:
+                del _calls[next(iter(_calls))]
+            _calls[key] = call
     if call is None:
         return None
 
@@ -110,12 +114,16 @@ def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:
         return None
     try:
         # First whether the call is one at all: what follows takes that for granted.
-        arguments.problem(mixed_types=mixed_types)
+        torch.ops.phaseconv.check(arguments.problem(mixed_types=mixed_types))
         channels_last = _chooses_channels_last(arguments)
-        layout = "cl" if channels_last else "cf"
-        problem = arguments.problem(mixed_types=mixed_types, tf32=tf32, layout=layout)
+    except (Wrong, RuntimeError):  # PyTorch is about to say so
+        return None
+    layout = "cl" if channels_last else "cf"
+    problem = arguments.problem(mixed_types=mixed_types, tf32=tf32, layout=layout)
+    try:
         prepared = prepare(problem, input.device)
-    except (Wrong, RuntimeError):  # wrong, or refused by the library, or by PyTorch
+    except RuntimeError as error:
+        warnings.warn(f"phaseconv leaves {problem} to PyTorch: {error}", stacklevel=2)
         return None
 
     unbatched = input.dim() == rank + 1

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
+from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from .execution import execute
 from .problem import TYPES, Arguments, Wrong, sizes
@@ -233,3 +234,8 @@ _library.impl(
     "conv_transpose", _autocast_kernel("cuda", torch._C.DispatchKey.AutocastCUDA), "AutocastCUDA"
 )
 torch.library.register_fake("phaseconv::conv_transpose", _in_type_of_input, lib=_library)
+
+
+@register_flop_formula(torch.ops.phaseconv.conv_transpose)
+def _flops(input_shape, weight_shape, *_, out_shape=None, **__) -> int:
+    return conv_flop_count(input_shape, weight_shape, out_shape, transposed=True)

@@ -6,7 +6,6 @@ compiled graphs pass all find the same memory, and every change that PyTorch cou
 """
 
 import functools
-import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -32,17 +31,15 @@ def _nvrtc_libraries() -> list[str]:
 class Prepared:
     """A problem planned, compiled and loaded for one device. `prepare` makes them."""
 
-    __slots__ = ("__weakref__", "axes", "handle", "packed_bytes")
+    __slots__ = ("__weakref__", "axes", "handle", "packed_bytes")  # axes: sizes of the output
 
     def __init__(self, problem: str, device: torch.device):
         on_cuda = device.type == "cuda"
         self.handle, self.packed_bytes, self.axes = ops.prepare(
             problem, device.index if on_cuda else -1, _nvrtc_libraries() if on_cuda else []
         )
-
-    def __del__(self):
-        if hasattr(self, "handle") and not sys.is_finalizing():
-            ops.release(self.handle)
+        # Not at the end of the process, where the driver may be gone before.
+        weakref.finalize(self, ops.release, self.handle).atexit = False
 
     @property
     def plan(self) -> str:
@@ -154,15 +151,14 @@ class _Derived:
 class _Source:
     """Everything derived from tensors of one storage."""
 
-    __slots__ = ("derived", "reference", "watch")
+    __slots__ = ("derived", "reference")
 
     def __init__(self, source: Tensor):
         storage = source.untyped_storage()
         # Pins the address of the storage, not its data: no other storage can be taken for it.
         self.reference = StorageWeakRef(storage)
         self.derived: dict = {}
-        address = storage._cdata
-        self.watch = weakref.ref(source, lambda _: _forget(address))
+        weakref.finalize(source, _forget, storage._cdata).atexit = False
 
     def make_room(self) -> None:
         spare = [key for key, entry in self.derived.items() if not entry.captured]

@@ -199,6 +199,19 @@ def test_transforms_are_pytorchs(device, spy):
     assert spy.ours == 0
 
 
+def test_what_the_library_refuses_is_pytorchs(device, spy, monkeypatch):
+    def refuse(problem, device):
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr(phaseconv.execution, "prepare", refuse)
+    x, w, b = data(2, device, size=11)
+    with pytest.warns(UserWarning, match="leaves n2,ic6.* to PyTorch: no such instruction"):
+        output = phaseconv.conv_transpose2d(x, w, b)
+    assert torch.equal(output, F.conv_transpose2d(x, w, b))
+    assert (spy.ours, spy.theirs) == (0, 1)
+    phaseconv.execution._calls.clear()
+
+
 class Tagged(torch.Tensor):
     pass
 

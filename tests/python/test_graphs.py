@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import contract
 import phaseconv
@@ -131,6 +132,17 @@ def test_fake_tensors(device):
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         y = net(mode.from_tensor(x))
     assert (y.shape, y.stride(), y.device) == (expected.shape, expected.stride(), expected.device)
+
+
+def test_flop_counter(device):
+    net = model(device)
+    x = torch.randn(2, 6, 5, 5, device=device)
+    with FlopCounterMode(display=False) as ours:
+        net(x)
+    with FlopCounterMode(display=False) as theirs:
+        x = torch.nn.ConvTranspose2d.forward(net[0], x)
+        torch.nn.ConvTranspose2d.forward(net[2], x)
+    assert ours.get_total_flops() == theirs.get_total_flops() > 0
 
 
 def test_jit_trace_records_pytorchs_operator():

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import phaseconv
 import pytest
+
+import phaseconv
 
 FOLDER = Path(phaseconv.__file__).parent
 OPERATOR = FOLDER / "phaseconv_operator.so"
