@@ -48,8 +48,9 @@ def execute(
 ) -> Tensor | None:
     """The output, or None where PyTorch has to compute it (or to say what is wrong).
 
-    input [n, ic, *i] or [ic, *i], weight [ic, oc/g, *k], bias [oc]: plain tensors in memory of the
-    CPU or of a CUDA device. With `mixed_types` weight and bias are converted to the input's type.
+    input [n, ic, *i] or [ic, *i], weight [ic, oc/g, *k], bias [oc]: strided tensors, all on the CPU
+    or all on one CUDA device, input and bias with no negation pending. With `mixed_types` weight
+    and bias are converted to the input's type.
     """
     dtype = input.dtype
     # As cuDNN, which computes grouped layers in float32 whatever the switch says.
@@ -59,16 +60,19 @@ def execute(
         and input.is_cuda
         and torch.backends.cudnn.conv.fp32_precision == "tf32"
     )
+    if bias is None or (bias.dtype is dtype and bias.is_contiguous()):
+        bias_key = None if bias is None else bias.shape
+    else:
+        bias_key = bias.shape, bias.stride(), bias.dtype
     key = (
         input.shape,
         input.stride(),
         dtype,
-        input.device,
+        input.get_device(),
         weight.shape,
         weight.stride(),
         weight.dtype,
-        weight.device,
-        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.device),
+        bias_key,
         stride,
         padding,
         output_padding,
@@ -83,7 +87,10 @@ def execute(
         arguments = Arguments(
             len(stride), input, weight, bias, stride, padding, output_padding, groups, dilation
         )
-        call = _plan(arguments, mixed_types, tf32)
+        try:
+            call = _plan(arguments, mixed_types, tf32)
+        except Wrong:  # PyTorch is about to say so
+            return None
         with _lock:
             if len(_calls) >= _MOST_CALLS:
                 del _calls[next(iter(_calls))]
@@ -97,12 +104,18 @@ def execute(
     if call.copies_input:
         input = _contiguous(input, call.channels_last, len(stride))
     output = input.new_empty_strided(call.shape, call.strides)
-    _run(call.handle, input, packed, bias, output)
+    _run(
+        call.handle,
+        input.data_ptr(),
+        packed.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+        output.data_ptr(),
+    )
     return output
 
 
 def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:
-    """None where PyTorch has to take the call."""
+    """None where the library refuses. Raises Wrong where the call is none of ours at all."""
     rank, input, weight, bias = (
         arguments.rank,
         arguments.input,
@@ -111,13 +124,13 @@ def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:
     )
     dtype = input.dtype
     if any(t is not None and t.dtype not in TYPES for t in (input, weight, bias)):
-        return None
+        raise Wrong("a type that is PyTorch's")
     try:
         # First whether the call is one at all: what follows takes that for granted.
         torch.ops.phaseconv.check(arguments.problem(mixed_types=mixed_types))
         channels_last = _chooses_channels_last(arguments)
-    except (Wrong, RuntimeError):  # PyTorch is about to say so
-        return None
+    except RuntimeError as error:
+        raise Wrong(str(error)) from error
     layout = "cl" if channels_last else "cf"
     problem = arguments.problem(mixed_types=mixed_types, tf32=tf32, layout=layout)
     try:

@@ -22,6 +22,9 @@ _PYTORCH = {
     3: torch.nn.functional.conv_transpose3d,
 }
 _PLAIN = frozenset((Tensor, Parameter))
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_functorch_level = torch._C._functorch.peek_interpreter_stack
+_jit_trace = torch._C._get_tracing_state
 _TRACED = (FakeTensor, FunctionalTensor)
 _ERRORS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError)
 
@@ -113,16 +116,25 @@ def _is_plain(input, weight, bias) -> bool:
     return (
         type(input) in _PLAIN
         and type(weight) in _PLAIN
-        and (bias is None or (type(bias) in _PLAIN and bias.layout is torch.strided))
-        and input.layout is torch.strided
-        and weight.layout is torch.strided
-        and (input.is_cpu or input.is_cuda)
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and torch._C._get_tracing_state() is None
-        and forward_ad._current_level < 0
+        and (bias is None or (type(bias) in _PLAIN and _are_together(input, bias)))
+        and _are_together(input, weight)
         and not _requires_grad(input, weight, bias)
+        and _dispatch_modes() == 0
+        and _functorch_level() is None
+        and _jit_trace() is None
+        and forward_ad._current_level < 0
     )
+
+
+def _are_together(input, other) -> bool:
+    """Whether both lie in plain memory of the CPU, or of one CUDA device."""
+    if input.layout is not torch.strided or other.layout is not torch.strided:
+        return False
+    if input.is_neg() or other.is_neg():  # the dispatcher resolves that, before our operator
+        return False
+    if input.is_cuda:
+        return other.is_cuda and input.get_device() == other.get_device()
+    return input.is_cpu and other.is_cpu
 
 
 def _is_traced(compiling: bool, rank: int, arguments: tuple) -> bool:
@@ -132,8 +144,8 @@ def _is_traced(compiling: bool, rank: int, arguments: tuple) -> bool:
         tensors = (input, weight) if bias is None else (input, weight, bias)
         if (
             any(type(t) not in _PLAIN and not isinstance(t, _TRACED) for t in tensors)
-            or torch._C._functorch.peek_interpreter_stack() is not None
-            or torch._C._get_tracing_state() is not None  # ONNX knows PyTorch's operator
+            or _functorch_level() is not None
+            or _jit_trace() is not None  # exporters know PyTorch's operator
             or forward_ad._current_level >= 0
         ):
             return False

@@ -23,6 +23,12 @@ def sizes(value, rank: int) -> tuple[int, ...] | None:
     """
     if type(value) is int:
         return (value,) * rank
+    if type(value) is tuple and len(value) == rank:  # as modules keep them
+        for size in value:
+            if type(size) is not int:
+                break
+        else:
+            return value
     if not isinstance(value, (tuple, list)):
         value = (value,)
     found = []

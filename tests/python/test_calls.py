@@ -163,14 +163,17 @@ def test_other_devices_and_layouts_are_pytorchs(spy):
     assert spy.theirs == 2
 
 
-def test_negated_views(device):
+def test_negated_views(device, spy):
     x, w, b = data(2, device)
-    z = torch.complex(x, x).conj().imag
-    assert z.is_neg()
-    assert torch.equal(phaseconv.conv_transpose2d(z, w, b), phaseconv.conv_transpose2d(-x, w, b))
-    w_neg = torch.complex(w, w).conj().imag
-    expected = phaseconv.conv_transpose2d(x, -w, b)
-    assert torch.equal(phaseconv.conv_transpose2d(x, w_neg, b), expected)
+    f = phaseconv.conv_transpose2d
+    zx, zw, zb = (torch.complex(t, t) for t in (x, w, b))
+    expected = f(x, w, b)
+    assert torch.equal(f(zx.imag, zw.imag, zb.imag), expected)
+    for nx, nw, nb in ((-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1)):
+        # A negated view differs from the plain one by a flag alone.
+        tensors = [(z.conj() if sign < 0 else z).imag for z, sign in ((zx, nx), (zw, nw), (zb, nb))]
+        assert torch.equal(f(*tensors), f(nx * x, nw * w, nb * b))
+    assert spy.theirs == 0
 
 
 def test_gradients_are_pytorchs(device, spy):
