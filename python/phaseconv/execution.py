@@ -49,8 +49,8 @@ def execute(
     """The output, or None where PyTorch has to compute it (or to say what is wrong).
 
     input [n, ic, *i] or [ic, *i], weight [ic, oc/g, *k], bias [oc]: strided tensors, all on the CPU
-    or all on one CUDA device, input and bias with no negation pending. With `mixed_types` weight
-    and bias are converted to the input's type.
+    or all on CUDA devices; no negation is pending in weight and bias. With `mixed_types` these
+    are converted to the input's type.
     """
     dtype = input.dtype
     # As cuDNN, which computes grouped layers in float32 whatever the switch says.
@@ -104,13 +104,7 @@ def execute(
     if call.copies_input:
         input = _contiguous(input, call.channels_last, len(stride))
     output = input.new_empty_strided(call.shape, call.strides)
-    _run(
-        call.handle,
-        input.data_ptr(),
-        packed.data_ptr(),
-        0 if bias is None else bias.data_ptr(),
-        output.data_ptr(),
-    )
+    _run(call.handle, input, packed, bias, output)
     return output
 
 

@@ -113,28 +113,27 @@ def _requires_grad(input, weight, bias) -> bool:
 
 def _is_plain(input, weight, bias) -> bool:
     """Whether the call may go ahead on the tensors' memory: nobody watches or differentiates."""
+    if type(input) not in _PLAIN or type(weight) not in _PLAIN:
+        return False
+    on_cuda = input.is_cuda
+    if bias is not None and (
+        type(bias) not in _PLAIN
+        or not (bias.is_cuda if on_cuda else bias.is_cpu)
+        or bias.layout is not torch.strided
+        or bias.is_neg()
+    ):
+        return False
     return (
-        type(input) in _PLAIN
-        and type(weight) in _PLAIN
-        and (bias is None or (type(bias) in _PLAIN and _are_together(input, bias)))
-        and _are_together(input, weight)
+        (weight.is_cuda if on_cuda else input.is_cpu and weight.is_cpu)
+        and input.layout is torch.strided
+        and weight.layout is torch.strided
+        and not weight.is_neg()  # no version and no address shows that; our operator resolves it
         and not _requires_grad(input, weight, bias)
         and _dispatch_modes() == 0
         and _functorch_level() is None
         and _jit_trace() is None
         and forward_ad._current_level < 0
     )
-
-
-def _are_together(input, other) -> bool:
-    """Whether both lie in plain memory of the CPU, or of one CUDA device."""
-    if input.layout is not torch.strided or other.layout is not torch.strided:
-        return False
-    if input.is_neg() or other.is_neg():  # the dispatcher resolves that, before our operator
-        return False
-    if input.is_cuda:
-        return other.is_cuda and input.get_device() == other.get_device()
-    return input.is_cpu and other.is_cpu
 
 
 def _is_traced(compiling: bool, rank: int, arguments: tuple) -> bool:

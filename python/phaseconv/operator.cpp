@@ -198,26 +198,31 @@ void pack(std::int64_t handle, const Tensor& weight, const Tensor& packed) {
   conv.pack_into(weight.const_data_ptr(), packed.mutable_data_ptr(), stream_of(conv));
 }
 
-/// Takes addresses, because tensors would cost more than all the rest of a small call. `bias` is 0
-/// where there is none.
-void run(std::int64_t handle, std::int64_t input, std::int64_t packed, std::int64_t bias,
-         std::int64_t output) {
+void run(std::int64_t handle, const Tensor& input, const Tensor& packed,
+         const std::optional<Tensor>& bias, const Tensor& output) {
   const TransposedConvolution conv = Table::get().find(handle);
-  const auto memory = [](std::int64_t address) { return reinterpret_cast<void*>(address); };
-  conv.run(memory(input), PackedWeights::borrowed(memory(packed), conv.packed_bytes()),
-           memory(bias), memory(output), stream_of(conv));
+  const Problem& problem = conv.problem();
+  checked(conv, "input", input, bytes(problem, problem.input_elements()));
+  checked(conv, "packed", packed, conv.packed_bytes());
+  checked(conv, "output", output, bytes(problem, problem.output_elements()));
+  if (bias) checked(conv, "bias", *bias, bytes(problem, problem.out_channels));
+  const auto weights =
+      PackedWeights::borrowed(const_cast<void*>(packed.const_data_ptr()), conv.packed_bytes());
+  conv.run(input.const_data_ptr(), weights, bias ? bias->const_data_ptr() : nullptr,
+           output.mutable_data_ptr(), stream_of(conv));
 }
 
 }  // namespace
 
-// Sizes, types, layouts and devices of what is run are the caller's word (execution.py).
+// Types and layouts of what is run are the caller's word (execution.py).
 STABLE_TORCH_LIBRARY(phaseconv, library) {
   library.def("prepare(str problem, int device, str[] nvrtc) -> (int, int, int[])");
   library.def("release(int handle) -> ()");
   library.def("check(str problem) -> str");
   library.def("plan(int handle) -> str");
   library.def("pack(int handle, Tensor weight, Tensor(a!) packed) -> ()");
-  library.def("run(int handle, int input, int packed, int bias, int output) -> ()");
+  library.def(
+      "run(int handle, Tensor input, Tensor packed, Tensor? bias, Tensor(a!) output) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(phaseconv, CompositeExplicitAutograd, library) {
@@ -225,9 +230,14 @@ STABLE_TORCH_LIBRARY_IMPL(phaseconv, CompositeExplicitAutograd, library) {
   library.impl("release", TORCH_BOX(&release));
   library.impl("check", TORCH_BOX(&check_problem));
   library.impl("plan", TORCH_BOX(&plan));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(phaseconv, CPU, library) {
+  library.impl("pack", TORCH_BOX(&pack));
   library.impl("run", TORCH_BOX(&run));
 }
 
-STABLE_TORCH_LIBRARY_IMPL(phaseconv, CPU, library) { library.impl("pack", TORCH_BOX(&pack)); }
-
-STABLE_TORCH_LIBRARY_IMPL(phaseconv, CUDA, library) { library.impl("pack", TORCH_BOX(&pack)); }
+STABLE_TORCH_LIBRARY_IMPL(phaseconv, CUDA, library) {
+  library.impl("pack", TORCH_BOX(&pack));
+  library.impl("run", TORCH_BOX(&run));
+}
