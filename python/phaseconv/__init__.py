@@ -7,17 +7,13 @@
 docs/pytorch.md says what is computed here and what is left to PyTorch.
 """
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as _version
+import torch as _torch
 
 from . import nn
 from .conversion import Report, convert
 from .functional import conv_transpose1d, conv_transpose2d, conv_transpose3d
 
-try:
-    __version__ = _version("phaseconv")
-except PackageNotFoundError:  # used from a plain folder
-    __version__ = "0+unknown"
+__version__: str = _torch.ops.phaseconv.version()
 
 __all__ = [
     "Report",

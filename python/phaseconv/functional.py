@@ -91,7 +91,7 @@ def _conv_transpose(rank, *arguments):
 
     stride, padding = sizes(stride, rank), sizes(padding, rank)
     output_padding, dilation = sizes(output_padding, rank), sizes(dilation, rank)
-    if None in (stride, padding, output_padding, dilation) or type(groups) is not int:
+    if not (stride and padding and output_padding and dilation) or type(groups) is not int:
         return _hand_over(tracing, rank, arguments)
     device_type = "cuda" if input.is_cuda else "cpu"
     autocast = torch.is_autocast_enabled(device_type)

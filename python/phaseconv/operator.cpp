@@ -161,6 +161,8 @@ const Tensor& checked(const TransposedConvolution& conv, const char* name, const
 
 // --- operators ----------------------------------------------------------------------------------
 
+std::string library_version() { return std::string(version()); }
+
 /// Everything slow. `device` is a CUDA ordinal, or -1 for the CPU. Returns the handle, the bytes of
 /// the packed weights and the output's size along each axis.
 std::tuple<std::int64_t, std::int64_t, std::vector<std::int64_t>> prepare_convolution(
@@ -216,6 +218,7 @@ void run(std::int64_t handle, const Tensor& input, const Tensor& packed,
 
 // Types and layouts of what is run are the caller's word (execution.py).
 STABLE_TORCH_LIBRARY(phaseconv, library) {
+  library.def("version() -> str");
   library.def("prepare(str problem, int device, str[] nvrtc) -> (int, int, int[])");
   library.def("release(int handle) -> ()");
   library.def("check(str problem) -> str");
@@ -226,6 +229,7 @@ STABLE_TORCH_LIBRARY(phaseconv, library) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(phaseconv, CompositeExplicitAutograd, library) {
+  library.impl("version", TORCH_BOX(&library_version));
   library.impl("prepare", TORCH_BOX(&prepare_convolution));
   library.impl("release", TORCH_BOX(&release));
   library.impl("check", TORCH_BOX(&check_problem));

@@ -171,12 +171,20 @@ _lock = threading.RLock()  # taken again where a weight dies while another one i
 
 
 def _forget(address: int) -> None:
-    """A tensor of this storage is going away: with the last one, so does what is derived."""
-    with _lock:
+    """A tensor of this storage is going away: with the last one, so does what is derived.
+
+    This runs wherever the garbage collector does, also in a thread that a holder of the lock waits
+    for. So it does not wait: what it misses, the next packing finds.
+    """
+    if not _lock.acquire(blocking=False):
+        return
+    try:
         source = _sources.get(address)
         # Its own reference and that of the storage's Python object are still counted.
         if source is not None and torch._C._storage_Use_Count(address) <= 2:
             del _sources[address]
+    finally:
+        _lock.release()
 
 
 def _empty(recipe, device: torch.device) -> Tensor:
