@@ -18,7 +18,8 @@ class Executable {
       : problem(std::move(p)), device(d), decision(std::move(chosen)) {}
   virtual ~Executable() = default;
 
-  virtual PackedWeights pack(const void* weight, Stream stream) const = 0;
+  /// `packed` is the device's memory, `packed_bytes()` long.
+  virtual void pack(const void* weight, void* packed, Stream stream) const = 0;
   virtual void run(const void* input, const PackedWeights& weights, const void* bias, void* output,
                    Stream stream) const = 0;
   virtual std::size_t packed_bytes() const = 0;

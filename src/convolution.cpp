@@ -1,6 +1,7 @@
 #include "phaseconv/convolution.h"
 
 #include <charconv>
+#include <cstdint>
 #include <optional>
 
 #include "backend.h"
@@ -57,9 +58,24 @@ std::string TransposedConvolution::plan() const { return to_string(executable_->
 std::string TransposedConvolution::backend() const { return executable_->backend(); }
 
 PackedWeights TransposedConvolution::pack(const void* weight, Stream stream) const {
-  if (weight == nullptr) throw Invalid("pack: weight is null");
-  return executable_->pack(weight, stream);
+  const std::size_t bytes = packed_bytes();
+  const Device& where = device();
+  PackedWeights packed(phaseconv::backend(where.kind).allocate(where, bytes), bytes);
+  pack_into(weight, const_cast<void*>(packed.data()), stream);
+  return packed;
 }
+
+void TransposedConvolution::pack_into(const void* weight, void* packed, Stream stream) const {
+  if (weight == nullptr) throw Invalid("pack: weight is null");
+  if (packed == nullptr) throw Invalid("pack_into: the memory to pack into is null");
+  if (reinterpret_cast<std::uintptr_t>(packed) % packed_alignment != 0) {
+    throw Invalid("pack_into: the memory to pack into must be aligned to " +
+                  std::to_string(packed_alignment) + " bytes");
+  }
+  executable_->pack(weight, packed, stream);
+}
+
+std::size_t TransposedConvolution::packed_bytes() const { return executable_->packed_bytes(); }
 
 void TransposedConvolution::run(const void* input, const PackedWeights& weights, const void* bias,
                                 void* output, Stream stream) const {

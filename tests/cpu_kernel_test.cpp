@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "backend.h"
 #include "check/check.h"
@@ -310,6 +311,29 @@ TEST(CpuPlan, FollowsTheLayout) {
   EXPECT_EQ(family("n1,ic256,oc256,i4x4x4,k4,s2,p1,cl"), "chann");
   EXPECT_EQ(family("n1,ic64,oc64,g64,i48x48x48,k4,s2,p1"), "cells");
   EXPECT_EQ(family("n1,ic64,oc64,g64,i48x48x48,k4,s2,p1,cl"), "group");
+}
+
+TEST(CpuBackend, PacksIntoTheCallersMemory) {
+  const Problem problem = parse("ic4,oc3,i9,k3,s2");
+  const TransposedConvolution conv = prepare(problem, Device::cpu());
+  const check::Data data = check::make_data(problem, check::Fill::random, 1);
+  const std::size_t alignment = TransposedConvolution::packed_alignment;
+  const std::size_t bytes = conv.packed_bytes();
+  std::vector<std::byte> room(bytes + 2 * alignment);
+  void* memory = room.data();
+  std::size_t space = room.size() - 1;
+  ASSERT_NE(std::align(alignment, bytes, memory, space), nullptr);
+
+  conv.pack_into(data.weight.data(), memory);
+  std::vector<float> y(static_cast<std::size_t>(problem.output_elements()));
+  std::vector<float> expected = y;
+  conv.run(data.input.data(), PackedWeights::borrowed(memory, bytes), nullptr, y.data());
+  conv.run(data.input.data(), conv.pack(data.weight.data()), nullptr, expected.data());
+  EXPECT_EQ(y, expected);
+
+  EXPECT_THROW(conv.pack_into(nullptr, memory), Invalid);
+  EXPECT_THROW(conv.pack_into(data.weight.data(), nullptr), Invalid);
+  EXPECT_THROW(conv.pack_into(data.weight.data(), static_cast<std::byte*>(memory) + 1), Invalid);
 }
 
 TEST(CpuBackend, EmptyBatchIsDoneAtOnce) {

@@ -76,6 +76,10 @@ class PackedWeights {
   PackedWeights() = default;
   explicit PackedWeights(std::shared_ptr<void> memory, std::size_t bytes)
       : memory_(std::move(memory)), bytes_(bytes) {}
+  /// Memory that the caller keeps for as long as it is used.
+  static PackedWeights borrowed(void* memory, std::size_t bytes) {
+    return PackedWeights(std::shared_ptr<void>(std::shared_ptr<void>(), memory), bytes);
+  }
   const void* data() const { return memory_.get(); }
   std::size_t bytes() const { return bytes_; }
 
@@ -100,6 +104,12 @@ class TransposedConvolution {
   /// Packs weights [ic, oc/g, *k], contiguous, in the problem's element type, on the device.
   /// Allocates the packed memory; asynchronous on `stream`.
   PackedWeights pack(const void* weight, Stream stream = nullptr) const;
+
+  /// The same into the caller's memory on the device: `packed_bytes()` long, aligned to
+  /// `packed_alignment`. Allocates nothing.
+  void pack_into(const void* weight, void* packed, Stream stream = nullptr) const;
+  std::size_t packed_bytes() const;
+  static constexpr std::size_t packed_alignment = 64;
 
   /// Computes output from input, both contiguous in the problem's layout, on the device. `bias`
   /// [oc] must be given exactly where the problem has one. Every output element is written.

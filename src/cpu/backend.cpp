@@ -49,17 +49,14 @@ class CpuExecutable : public Executable {
         kernels_(k),
         parallel_(std::move(parallel)) {}
 
-  PackedWeights pack(const void* weight, Stream) const override {
-    const std::size_t bytes = tiling_.weight_bytes();
-    std::shared_ptr<void> memory = allocate_aligned(bytes);
-    auto* header = new (memory.get()) cpu::WeightHeader;
-    auto* packed = reinterpret_cast<float*>(header + 1);
+  void pack(const void* weight, void* packed, Stream) const override {
+    auto* header = new (packed) cpu::WeightHeader;
+    auto* values = reinterpret_cast<float*>(header + 1);
     std::atomic<bool> finite = true;
     parallel_(tiling_.groups, [&](Index begin, Index end) {
-      if (!cpu::pack_groups(tiling_, weight, packed, begin, end)) finite = false;
+      if (!cpu::pack_groups(tiling_, weight, values, begin, end)) finite = false;
     });
     header->finite = finite;
-    return PackedWeights(std::move(memory), bytes);
   }
 
   void run(const void* input, const PackedWeights& weights, const void* bias, void* output,

@@ -28,10 +28,8 @@ class CudaExecutable final : public Executable {
         run_(module_, source.run),
         pack_(module_, source.pack) {}
 
-  PackedWeights pack(const void* weight, Stream stream) const override {
-    PackedWeights packed(context_.allocate(packed_bytes_, "packed weights"), packed_bytes_);
-    pack_.launch(stream, {weight, packed.data()});
-    return packed;
+  void pack(const void* weight, void* packed, Stream stream) const override {
+    pack_.launch(stream, {weight, packed});
   }
   void run(const void* input, const PackedWeights& weights, const void* bias, void* output,
            Stream stream) const override {
