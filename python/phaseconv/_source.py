@@ -68,10 +68,7 @@ class KernelSource(NamedTuple):
 class _Problem(ctypes.Structure):
     _fields_ = [
         *[(name, ctypes.c_int) for name in ("rank", "type", "channels_last", "bias")],
-        *[
-            (name, ctypes.c_longlong)
-            for name in ("batch", "in_channels", "out_channels", "groups")
-        ],
+        *[(name, ctypes.c_longlong) for name in ("batch", "in_channels", "out_channels", "groups")],
         ("axes", ctypes.c_longlong * 7 * 3),
     ]
 
@@ -136,9 +133,7 @@ def _sizes(problem):
 
 
 def _launch(launch):
-    return Launch(
-        launch.kernel.decode(), launch.blocks, launch.threads, launch.shared_memory_bytes
-    )
+    return Launch(launch.kernel.decode(), launch.blocks, launch.threads, launch.shared_memory_bytes)
 
 
 def kernel_source(problem, arch="sm_90a", plan="", suffix=""):
