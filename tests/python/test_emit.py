@@ -205,16 +205,20 @@ def test_precision_follows_the_switch():
 
 REFUSED = {
     "runs no transposed convolution": one_layer("nn.Conv2d(4, 6, 3)"),
-    "torch.float64 is not supported": one_layer("nn.ConvTranspose2d(4, 6, 3).double()", call="self.layer(x.double())"),
+    "torch.float64 is not supported": one_layer(
+        "nn.ConvTranspose2d(4, 6, 3).double()", call="self.layer(x.double())"
+    ),
     "from code outside the problem file": one_layer("nn.LazyConvTranspose2d(6, 3)"),
     "constructing the model failed: ZeroDivisionError": one_layer("1 / 0"),
-    "running the model on tensors without data failed": one_layer("nn.ConvTranspose2d(4, 6, 3)", call="self.layer(x) if x.sum() > 0 else x"),
+    "running the model on tensors without data failed": one_layer(
+        "nn.ConvTranspose2d(4, 6, 3)", call="self.layer(x) if x.sum() > 0 else x"
+    ),
     "the problem file failed: SyntaxError": "def",
     "defines no get_inputs()": "import torch",
     "defines no class Model": one_layer("None").replace("class Model", "class Other"),
     "defines ModelNew": one_layer("None") + "\nModelNew = 1\n",
     "defines os, a name": one_layer("None") + "\nos = 1\n",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", REFUSED)
@@ -277,7 +281,7 @@ def test_a_problem_strings_type_can_be_another():
     ]
 
 
-# --- errors of an emitted file ----------------------------------------------------------------------
+# --- errors of an emitted file --------------------------------------------------------------------
 
 
 def test_another_shape_type_or_device_is_an_error():
@@ -289,7 +293,7 @@ def test_another_shape_type_or_device_is_an_error():
         model(torch.rand(2, 4, 3, 4, 6))
     asked = "input (2, 4, 3, 4, 6), weight (4, 3, 3, 3, 3), bias False, stride (2, 2, 2)"
     assert asked in str(error.value)
-    with pytest.raises(ValueError, match="no kernel for torch.float16, input"):
+    with pytest.raises(ValueError, match=r"no kernel for torch\.float16, input"):
         model.half()(torch.rand(2, 4, 3, 4, 5).half())
     with pytest.raises(ValueError, match=re.escape("output_padding (1, 1, 1)")):
         model.conv_transpose3d.float()(torch.rand(2, 4, 3, 4, 5), output_size=(6, 8, 10))
@@ -309,7 +313,7 @@ def test_another_gpu_is_an_error(monkeypatch, capability, fits):
     assert built == (["90a"] if fits else [])
 
 
-# --- the command line -------------------------------------------------------------------------------
+# --- the command line -----------------------------------------------------------------------------
 
 
 def test_the_command_writes_a_file(tmp_path, capsys):

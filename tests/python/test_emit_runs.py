@@ -216,6 +216,7 @@ def test_streams_and_graphs():
     with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
         reference = torch.nn.ConvTranspose2d.forward
         side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # the weights are packed here, and used elsewhere at once
             first = model(x)
         torch.testing.assert_close(model(x), reference(layer, x))

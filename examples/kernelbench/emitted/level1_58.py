@@ -3,8 +3,8 @@
     n16,ic32,oc16,i16x32x64,k3x5x7,tf32
         direct:fused1,oc16,cells4,threads128
 
-Written by python -m phaseconv.emit for sm_90a. Import it like the file it was written from: it needs
-PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
+Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
+needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
 SPDX-License-Identifier: Apache-2.0
 """
 # ruff: noqa

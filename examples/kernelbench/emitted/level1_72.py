@@ -3,8 +3,8 @@
     n8,ic32,oc32,g4,i12x24x48,k3x5x7,s2,p1x2x3,op1
         direct:fused1,oc8,cells4,threads128
 
-Written by python -m phaseconv.emit for sm_90a. Import it like the file it was written from: it needs
-PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
+Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
+needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
 SPDX-License-Identifier: Apache-2.0
 """
 # ruff: noqa

@@ -3,8 +3,8 @@
     n4,ic32,oc32,i32x64x128,k3,s2,p1,tf32
         direct:fused1,oc16,cells2,threads128
 
-Written by python -m phaseconv.emit for sm_90a. Import it like the file it was written from: it needs
-PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
+Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
+needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
 SPDX-License-Identifier: Apache-2.0
 """
 # ruff: noqa

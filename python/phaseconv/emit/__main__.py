@@ -62,7 +62,7 @@ def main(arguments=None):
             sys.stdout.write(emitted.text)
         else:
             write(Path(options.output), emitted.text)
-    except (EmitError, InvalidProblem) as error:
+    except (EmitError, InvalidProblem, UnicodeDecodeError) as error:
         print(f"phaseconv.emit: {error}", file=sys.stderr)
         return INVALID
     except UnsupportedProblem as error:

@@ -1,6 +1,9 @@
 """From a problem file's text to the text of the file that replaces it."""
 
+import contextlib
 import re
+import sys
+import types
 from importlib import resources
 from typing import NamedTuple
 
@@ -113,8 +116,8 @@ HEADER = '''\
 
 {kernels}
 
-Written by python -m phaseconv.emit for {arch}. Import it like the file it was written from: it needs
-PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
+Written by python -m phaseconv.emit for {arch}. Import it like the file that it was written from. It
+needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
 SPDX-License-Identifier: Apache-2.0
 """
 # ruff: noqa
@@ -127,12 +130,11 @@ def _compose(transformed, calls, kernels, numbers, arch, adopt):
     parts = [HEADER.format(model="ModelNew", kernels="\n".join(lines), arch=arch)]
     if transformed.future:
         parts.append(f"from __future__ import {', '.join(transformed.future)}\n")
-    imports, host = sections["host"].split("\n\n\n", 1)
     parts += [
-        imports + "\n",
+        sections["imports"].strip("\n") + "\n",
         f'_ARCHITECTURE = "{arch.removeprefix("sm_")}"\n',
         f'_SOURCE = r"""\n{cuda_text(kernels)}\n"""\n',
-        "\n" + host.strip("\n") + "\n",
+        "\n" + sections["host"].strip("\n") + "\n",
         "\n" + _table(calls, numbers, kernels),
     ]
     if transformed.functional:
@@ -151,13 +153,20 @@ def _compose(transformed, calls, kernels, numbers, arch, adopt):
     return "\n".join(parts)
 
 
-def _runtime_namespace():
-    """The names of an emitted file before its problem: with no kernel, for a model to be run in."""
-    sections = _sections()
-    namespace = {"__name__": "phaseconv_emitted", "_KERNELS": {}, "_SOURCE": ""}
-    for name in ("host", "functional", "adopt"):
-        exec(compile(sections[name], f"runtime.py ({name})", "exec"), namespace)  # noqa: S102
-    return namespace
+@contextlib.contextmanager
+def _module(name):
+    """The namespace of a module that is there for a while: classes look theirs up by name."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    try:
+        yield module.__dict__
+    finally:
+        del sys.modules[name]
+
+
+def _run(text, name, namespace):
+    with trace.explained(name):
+        exec(compile(text, name, "exec"), namespace)
 
 
 def emit(text, arch="sm_90a", precision="auto", plan=""):
@@ -167,23 +176,28 @@ def emit(text, arch="sm_90a", precision="auto", plan=""):
     "bf16" convert model and inputs as KernelBench does with its option of that name. Raises
     `EmitError`, `InvalidProblem` or `UnsupportedProblem`. The problem file's code is run.
     """
+    with _module("phaseconv_problem") as original, _module("phaseconv_emitted") as runtime:
+        return _emit(text, original, runtime, arch, precision, plan)
+
+
+def _emit(text, original, runtime, arch, precision, plan):
     dtype = HALVES.get(precision)
-    original = {"__name__": "phaseconv_problem"}
-    runtime = _runtime_namespace()
-    with trace.explained("the problem file"):
-        exec(compile(text, "the problem file", "exec"), original)  # noqa: S102
+    _run(text, "the problem file", original)
     for name in ("get_inputs", "get_init_inputs"):
         if not callable(original.get(name)):
             raise EmitError(f"the problem file defines no {name}()")
-    for name in set(original) & set(runtime) - {"__name__", "__builtins__"}:
-        if original[name] is not runtime[name]:
+    # What an emitted file has before its problem, but no kernel: for a model to be run in.
+    sections = _sections()
+    for name in ("imports", "tables", "host", "functional", "adopt"):
+        _run(sections[name], f"runtime.py ({name})", runtime)
+    for name in set(original) & set(runtime):
+        if not name.startswith("__") and original[name] is not runtime[name]:
             raise EmitError(f"the problem file defines {name}, a name of the emitted file's own")
 
     transformed = transform(text, original)
     future = f"from __future__ import {', '.join(transformed.future)}\n"
     rewritten = (future if transformed.future else "") + transformed.text
-    with trace.explained("the rewritten problem file"):
-        exec(compile(rewritten, "the rewritten problem file", "exec"), runtime)  # noqa: S102
+    _run(rewritten, "the rewritten problem file", runtime)
     model = trace.construct(runtime, dtype)
     adopt = trace.has_foreign_layers(model)
     if adopt:

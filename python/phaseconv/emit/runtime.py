@@ -1,15 +1,11 @@
-"""The host side of an emitted file: `compose` copies the text below the first rule into it.
+"""The host side of an emitted file: `compose` copies the sections below into it.
 
 Nothing here may import phaseconv, and the words that KernelBench's source check refuses (the two of
 exception handling and the empty statement) may not occur. Sections begin with a rule that names
-them; `functional` and `adopt` are left out of files that have no use for them.
+them: an emitted file has tables of its own, and `functional` and `adopt` only where it needs them.
 """
 
-_SOURCE = ""
-_ARCHITECTURE = ""
-_KERNELS = {}
-
-# --- host ---------------------------------------------------------------------------------------
+# --- imports ------------------------------------------------------------------------------------
 import contextlib
 import ctypes
 import functools
@@ -23,7 +19,13 @@ from torch import nn
 from torch.utils import cpp_extension
 from torch.utils.weak import WeakTensorKeyDictionary
 
+# --- tables -------------------------------------------------------------------------------------
+_ARCHITECTURE = ""
+_SOURCE = ""
+_KERNELS = {}
 
+
+# --- host ---------------------------------------------------------------------------------------
 class _Kernel(typing.NamedTuple):
     """One transposed convolution that the CUDA source is specialised to."""
 

@@ -130,7 +130,10 @@ def record(namespace, model, dtype=None):
     others = _Others()
 
     def run(rank, input, weight, bias, *sizes):
-        stride, padding, output_padding, groups, dilation = sizes
+        stride, padding, output_padding, dilation = (
+            tuple(map(int, size)) for size in (*sizes[:3], sizes[4])
+        )
+        groups = int(sizes[3])
         batched = input if input.dim() == rank + 2 else input.unsqueeze(0)
         calls.append(
             Call(
@@ -138,7 +141,11 @@ def record(namespace, model, dtype=None):
                 tuple(map(int, batched.shape)),
                 tuple(map(int, weight.shape)),
                 bias is not None,
-                *sizes,
+                stride,
+                padding,
+                output_padding,
+                groups,
+                dilation,
                 not batched.is_contiguous() and batched.movedim(1, -1).is_contiguous(),
                 _tf32_allowed(),
             )
