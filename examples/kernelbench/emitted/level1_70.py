@@ -725,19 +725,28 @@ def _phaseconv_load(architecture):
     return library
 
 
+def _phaseconv_target(device):
+    """The architecture to build for the GPU of this index; None where this file is not for it."""
+    major, minor = torch.cuda.get_device_capability(device)
+    least = _ARCHITECTURE.rstrip("abcdefghijklmnopqrstuvwxyz")
+    letter = _ARCHITECTURE[len(least) :]
+    number = 10 * major + minor
+    # What is written for sm_80 is for newer ones too; sm_90a is 9.0 alone.
+    fits = number == int(least) or (number > int(least) and not letter)
+    return f"{number}{letter}" if fits else None
+
+
 @functools.cache
 def _phaseconv_library(device):
     """The compiled source for the GPU of this index."""
-    major, minor = torch.cuda.get_device_capability(device)
-    number = 10 * major + minor
-    least = int("".join(filter(str.isdigit, _ARCHITECTURE)))
-    letter = _ARCHITECTURE.lstrip("0123456789")  # sm_90a is for 9.0 alone, sm_80 for newer ones too
-    if number < least or (letter and number != least):
+    target = _phaseconv_target(device)
+    if target is None:
+        number = "".join(map(str, torch.cuda.get_device_capability(device)))
         raise RuntimeError(
             f"this file is written for sm_{_ARCHITECTURE}, cuda:{device} is sm_{number}: write "
             f"it again with python -m phaseconv.emit --arch sm_{number}"
         )
-    library = _phaseconv_load(f"{number}{letter}")
+    library = _phaseconv_load(target)
     for function, pointers in ((library.phaseconv_pack, 3), (library.phaseconv_run, 5)):
         function.argtypes = [ctypes.c_int] * 2 + [ctypes.c_void_p] * pointers
         function.restype = ctypes.c_char_p
@@ -982,6 +991,7 @@ def get_init_inputs():
 # --- build ----------------------------------------------------------------------------------------
 # At import where there is something to build for; else at the first call.
 if torch.cuda.is_available():
-    _phaseconv_library(torch.cuda.current_device())
-elif os.environ.get("TORCH_CUDA_ARCH_LIST"):
+    if _phaseconv_target(torch.cuda.current_device()):
+        _phaseconv_library(torch.cuda.current_device())
+elif torch.version.cuda and os.environ.get("TORCH_CUDA_ARCH_LIST"):
     _phaseconv_load("")
