@@ -300,17 +300,24 @@ def test_another_shape_type_or_device_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("capability", "fits"), [((9, 0), True), ((8, 0), False), ((10, 0), False)]
+    "arch,capability,target",
+    [
+        ("sm_90a", (9, 0), "90a"),
+        ("sm_90a", (8, 0), None),
+        ("sm_90a", (10, 0), None),
+        ("sm_80", (8, 0), "80"),
+        ("sm_80", (12, 1), "121"),
+        ("sm_120", (9, 0), None),
+    ],
 )
-def test_another_gpu_is_an_error(monkeypatch, capability, fits):
-    namespace = load(compose.emit_problem(SMALL).text)
+def test_another_gpu_is_an_error(monkeypatch, arch, capability, target):
+    namespace = load(compose.emit_problem(SMALL, arch).text)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    built = []
-    namespace["_phaseconv_load"] = lambda architecture: built.append(architecture)
-    expected = AttributeError if fits else RuntimeError  # None is no library
-    with pytest.raises(expected, match=None if fits else "written for sm_90a, cuda:0 is sm_"):
-        namespace["_phaseconv_library"](0)
-    assert built == (["90a"] if fits else [])
+    assert namespace["_phaseconv_target"](0) == target
+    if target is None:
+        number = "".join(map(str, capability))
+        with pytest.raises(RuntimeError, match=f"written for {arch}, cuda:0 is sm_{number}: "):
+            namespace["_phaseconv_library"](0)
 
 
 # --- the command line -----------------------------------------------------------------------------
