@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 
-import emit_helpers as helpers
 import pytest
 import torch
-from emit_helpers import EXAMPLES, NAMES, NETWORK, emitted_file, load, problem_file
 
+import emit_helpers as helpers
+from emit_helpers import EXAMPLES, NAMES, NETWORK, emitted_file, load, problem_file
 from phaseconv import _source
 from phaseconv.emit import __main__ as command
 from phaseconv.emit import compose

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import emit_helpers as helpers
 import pytest
 import torch
-from emit_helpers import GPU, NAMES, NETWORK, emitted_file, load, on_host, problem_file
 from torch.utils import cpp_extension
 
+import emit_helpers as helpers
+from emit_helpers import GPU, NAMES, NETWORK, emitted_file, load, on_host, problem_file
 from phaseconv.emit import compose
 
 helpers.require_library()
