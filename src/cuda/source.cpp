@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 
 #include "cuda/direct.h"
@@ -31,6 +32,20 @@ std::string numbered_text(std::string_view name) {
 std::string_view element(DataType type) {
   constexpr std::string_view names[] = {"F32", "TF32", "F16", "BF16"};
   return names[static_cast<int>(type)];
+}
+
+/// The kernel files that define an element type.
+std::vector<std::string_view> element_files(DataType type) {
+  switch (type) {
+    case DataType::tf32:
+      return {"f32", "tf32"};
+    case DataType::f16:
+      return {"f16"};
+    case DataType::bf16:
+      return {"bf16"};
+    default:
+      return {"f32"};
+  }
 }
 
 class Struct {
@@ -119,7 +134,9 @@ extern "C" __global__ void )" +
 )" + "}  // namespace " +
       space + "\n";
 
-  source.files = {"phases", "element", "pack", "direct"};
+  source.files = {"phases"};
+  std::ranges::copy(element_files(problem.type), std::back_inserter(source.files));
+  source.files.insert(source.files.end(), {"pack", "direct"});
   for (const std::string_view file : source.files) source.text += numbered_text(file);
   source.text += "#line 1 \"generated\"\n" + source.generated;
   return source;

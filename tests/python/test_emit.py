@@ -167,6 +167,8 @@ def test_parts_that_are_not_needed_are_left_out():
     text = compose.emit_problem(SMALL).text
     assert "_phaseconv_functional" not in text
     assert "_phaseconv_adopting" not in text
+    assert "struct F32" in text
+    assert not re.search("struct (TF32|F16|BF16)", text)
 
 
 def test_inputs_of_many_gigabytes_cost_nothing():

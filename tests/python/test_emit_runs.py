@@ -42,6 +42,42 @@ def test_a_network_computes_what_pytorch_does(tmp_path, monkeypatch):
     assert (library.packs, library.runs) == (5, 15)
 
 
+PARAMETRIZED = """
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = weight_norm(nn.ConvTranspose1d(4, 2, 4, 2, padding=1))
+
+    def forward(self, x):
+        return self.layer(x, output_size=[2 * x.shape[-1] + 1])
+
+
+def get_inputs():
+    return [torch.rand(2, 4, 7)]
+
+
+def get_init_inputs():
+    return []
+"""
+
+
+def test_a_parametrized_weight_is_packed_at_each_call(tmp_path, monkeypatch):
+    text = compose.emit(PARAMETRIZED, precision="f32", plan="direct:").text
+    emitted, library = on_host(text, tmp_path, monkeypatch)
+    old, new = models(load(PARAMETRIZED), emitted)
+    assert list(old.state_dict()) == list(new.state_dict())
+    (x,) = emitted["get_inputs"]()
+    with torch.no_grad():
+        for calls in (1, 2):
+            torch.testing.assert_close(new(x), old(x), rtol=1e-5, atol=1e-5)
+            assert (library.packs, library.runs) == (calls, calls)
+
+
 @pytest.mark.parametrize(
     "problem",
     [

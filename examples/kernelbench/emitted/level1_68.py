@@ -158,8 +158,9 @@ struct Phases {
 
 }  // namespace phaseconv
 
-// The element types as a kernel sees them: how they are stored, read as operands, rounded on the
-// way out. All sums are float32. Header-free: conversions are the PTX instructions by name.
+// An element type as a kernel sees it: how it is stored, read as an operand, rounded on the way
+// out. All sums are float32. Each type has a file of its own; a compilation unit holds those it
+// needs. Header-free: conversions are the PTX instructions by name.
 
 namespace phaseconv {
 
@@ -170,6 +171,12 @@ struct F32 {
   static __device__ Stored rounded(float x) { return x; }
 };
 
+}  // namespace phaseconv
+
+// TF32 as an element type; f32.cuh, which comes first, says what that is.
+
+namespace phaseconv {
+
 /// Stored as float32; operands rounded to 10 explicit mantissa bits, to nearest, ties away.
 struct TF32 : F32 {
   static __device__ float operand(Stored x) {
@@ -177,32 +184,6 @@ struct TF32 : F32 {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     // The instruction leaves the lower bits unspecified; they do not count.
     return __uint_as_float(bits & 0xffffe000u);
-  }
-};
-
-struct F16 {
-  using Stored = unsigned short;
-  static __device__ float operand(Stored x) {
-    float wide;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x));
-    return wide;
-  }
-  static __device__ float value(Stored x) { return operand(x); }
-  static __device__ Stored rounded(float x) {
-    Stored narrow;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(narrow) : "f"(x));
-    return narrow;
-  }
-};
-
-struct BF16 {
-  using Stored = unsigned short;
-  static __device__ float operand(Stored x) { return __uint_as_float(unsigned(x) << 16); }
-  static __device__ float value(Stored x) { return operand(x); }
-  static __device__ Stored rounded(float x) {
-    Stored narrow;
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow) : "f"(x));
-    return narrow;
   }
 };
 
