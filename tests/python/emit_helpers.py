@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -125,6 +126,9 @@ class HostLibrary:
     """An emitted file's CUDA source, built for the processor; counts its launches."""
 
     def __init__(self, source, folder):
+        # asm("cvt.a.b %0, %1;" : "=r"(to) : "f"(from)) becomes cvt_a_b(to, from).
+        ptx = r'asm\("([\w.]+) %0, %1;" : "=\w"\((\w+)\) : "\w"\((\w+)\)\)'
+        source = re.sub(ptx, lambda m: f"{m[1].replace('.', '_')}({m[2]}, {m[3]})", source)
         text = folder / "kernels.cpp"
         text.write_text(f'#include "{FOLDER / "host_cuda.h"}"\n{source}', "utf-8")
         built = folder / "kernels.so"

@@ -35,6 +35,18 @@ inline float __uint_as_float(unsigned bits) {
   return value;
 }
 
+// Conversions that kernels ask for in PTX; the tests put calls of these in their place.
+inline void cvt_rna_tf32_f32(unsigned& to, float from) {
+  unsigned bits;
+  std::memcpy(&bits, &from, sizeof bits);
+  to = bits + 0x1000u;  // half of the last bit that stays: ties go away from zero
+}
+inline void cvt_rn_bf16_f32(unsigned short& to, float from) {
+  unsigned bits;
+  std::memcpy(&bits, &from, sizeof bits);
+  to = static_cast<unsigned short>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);  // ties go to even
+}
+
 enum cudaError_t { cudaSuccess };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 using cudaStream_t = void*;

@@ -105,6 +105,34 @@ def test_a_problem_string_computes_what_pytorch_does(problem, tmp_path, monkeypa
         assert found.movedim(1, -1).is_contiguous()
 
 
+def rounded_to_tf32(x):
+    """To 10 explicit bits, ties away from zero."""
+    bits = x.view(torch.int32) + 0x1000
+    return (bits & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["tf32", "bf16"])
+def test_operands_are_rounded_as_the_type_says(kind, tmp_path, monkeypatch):
+    text = compose.emit_problem(f"n2,ic5,oc7,i6x7,k3,s2,p1,bias,{kind}", plan="direct:").text
+    emitted, _ = on_host(text, tmp_path, monkeypatch)
+    model = emitted["ModelNew"](*emitted["get_init_inputs"]())
+    (x,) = emitted["get_inputs"]()
+    model = model.to(x.dtype)
+    layer = model.conv_transpose2d
+    operands = (x, layer.weight.detach())
+    if kind == "tf32":
+        operands = map(rounded_to_tf32, operands)
+    function = torch.nn.functional.conv_transpose2d
+    with torch.no_grad():
+        exact = function(*(t.double() for t in operands), layer.bias.double(), 2, 1)
+        found = model(x)
+    assert found.dtype == x.dtype
+    tolerance = (
+        1e-6 if kind == "tf32" else 2**-8
+    )  # of the sums alone; of one rounding of the output
+    torch.testing.assert_close(found.double(), exact, rtol=tolerance, atol=tolerance)
+
+
 def test_weights_are_packed_anew_when_they_change(tmp_path, monkeypatch):
     text = compose.emit_problem("n1,ic2,oc3,i5,k3,bias", plan="direct:").text
     emitted, library = on_host(text, tmp_path, monkeypatch)
