@@ -1,7 +1,6 @@
 """What the tests of phaseconv.emit share."""
 
 import ctypes
-import functools
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ FOLDER = Path(__file__).parent
 EXAMPLES = FOLDER.parent.parent / "examples" / "kernelbench"
 NAMES = sorted(path.stem for path in (EXAMPLES / "problems").glob("*.py"))
 GPU = torch.cuda.is_available()
+NVCC = shutil.which("nvcc")
 
 # Two modules, one in a nested Sequential and from a constructor that no text names; a subclass with
 # a forward of its own; a functional call; 1D without a batch; layers of other kinds between.
@@ -72,14 +72,6 @@ def get_init_inputs():
 """
 
 
-def require(condition, what):
-    """Skips where something is missing; CI may leave nothing out unseen."""
-    if not condition:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI needs {what}")
-        pytest.skip(f"needs {what}")
-
-
 def require_library():
     """For the whole file: every test of emit needs the library of kernel sources."""
     try:
@@ -105,12 +97,6 @@ def load(text):
     namespace = {}
     exec(compile(text, "<string>", "exec"), namespace)
     return namespace
-
-
-@functools.cache
-def nvcc():
-    """The path of nvcc, or None."""
-    return shutil.which("nvcc")
 
 
 class _NoStream:
