@@ -248,6 +248,13 @@ def test_comments_of_kernels_with_such_words_are_left_out(monkeypatch):
         compose.cuda_text([_source.kernel_source(SMALL, suffix="_0")])
 
 
+def test_any_other_text_of_a_kernel_arrives_as_it_is(monkeypatch):
+    text = 'asm volatile("a;\\n\\t"\n             "b;");\n#define two(x) \\\n  (2 * x)\n'
+    read = compose.kernel_text
+    monkeypatch.setattr(compose, "kernel_text", lambda name: read(name) + text)
+    assert text in load(compose.emit_problem(SMALL).text)["_SOURCE"]
+
+
 # --- problem strings ------------------------------------------------------------------------------
 
 
