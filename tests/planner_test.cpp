@@ -109,5 +109,25 @@ TEST(Source, NamesTheProblemAndThePlan) {
   EXPECT_EQ(text.find("#pragma once"), std::string::npos);
 }
 
+TEST(Source, TakesApartWhatSeveralProblemsShare) {
+  const Plan plan{"direct", 1, 2, 2, 128};
+  const auto first = cuda::generate_source(parse("ic2,oc2,i5,k3"), plan, "_0");
+  const auto second = cuda::generate_source(parse("ic2,oc4,i7,k3"), plan, "_1");
+  EXPECT_EQ(first.files, second.files);
+  for (const std::string_view file : first.files) {
+    const std::string text = cuda::kernel_text(file);
+    EXPECT_NE(text, "") << file;
+    EXPECT_EQ(text.find("#include"), std::string::npos) << file;
+    EXPECT_EQ(text.find("#pragma once"), std::string::npos) << file;
+  }
+  EXPECT_EQ(first.run.kernel, "phaseconv_run_0");
+  EXPECT_EQ(second.pack.kernel, "phaseconv_pack_1");
+  for (const auto& [source, number] : {std::pair{&first, "_0"}, std::pair{&second, "_1"}}) {
+    EXPECT_TRUE(source->text.ends_with(source->generated));
+    EXPECT_NE(source->generated.find("namespace phaseconv::generated" + std::string(number)),
+              std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace phaseconv

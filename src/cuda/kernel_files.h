@@ -5,7 +5,7 @@
 
 namespace phaseconv::cuda {
 
-/// "phases", "element", "direct": the text of the file; empty where there is none of that name.
+/// "phases", "f32", "direct": the text of the file; empty where there is none of that name.
 std::string_view kernel_file(std::string_view name);
 
 }  // namespace phaseconv::cuda

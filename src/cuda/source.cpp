@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 
 #include "cuda/direct.h"
@@ -10,23 +11,41 @@
 namespace phaseconv::cuda {
 namespace {
 
-/// A kernel file as part of one text: what another file would have included is there already.
-std::string part(std::string_view name) {
-  std::string out = "#line 1 \"" + std::string(name) + "\"\n";
+/// A kernel file without the lines that make it one; `instead` stands in for each of them.
+std::string bare_text(std::string_view name, std::string_view instead) {
+  std::string out;
   std::string_view text = kernel_file(name);
   while (!text.empty()) {
     const std::size_t end = std::min(text.find('\n'), text.size() - 1);
     const std::string_view line = text.substr(0, end + 1);
-    // An empty line in its place keeps the line numbers of the compiler's messages true.
-    out += line.starts_with("#pragma once") || line.starts_with("#include") ? "\n" : line;
+    out += line.starts_with("#pragma once") || line.starts_with("#include") ? instead : line;
     text.remove_prefix(end + 1);
   }
   return out;
 }
 
+/// With line numbers that are true in the compiler's messages.
+std::string numbered_text(std::string_view name) {
+  return "#line 1 \"" + std::string(name) + "\"\n" + bare_text(name, "\n");
+}
+
 std::string_view element(DataType type) {
   constexpr std::string_view names[] = {"F32", "TF32", "F16", "BF16"};
   return names[static_cast<int>(type)];
+}
+
+/// The kernel files that define an element type.
+std::vector<std::string_view> element_files(DataType type) {
+  switch (type) {
+    case DataType::tf32:
+      return {"f32", "tf32"};
+    case DataType::f16:
+      return {"f16"};
+    case DataType::bf16:
+      return {"bf16"};
+    default:
+      return {"f32"};
+  }
 }
 
 class Struct {
@@ -77,37 +96,49 @@ constexpr Index kMostBlocks = std::numeric_limits<std::int32_t>::max();
 
 }  // namespace
 
-KernelSource generate_source(const Problem& problem, const Plan& plan) {
+std::string kernel_text(std::string_view name) { return bare_text(name, ""); }
+
+KernelSource generate_source(const Problem& problem, const Plan& plan, std::string_view suffix) {
   const Index blocks = direct::blocks(problem, plan);
   const Index bytes = direct::packed_bytes(problem, plan);
+  const std::string ending(suffix);
 
   KernelSource source;
   source.packed_bytes = static_cast<std::size_t>(bytes);
-  source.run = {"phaseconv_run", static_cast<unsigned>(std::min(blocks, kMostBlocks)),
+  source.run = {"phaseconv_run" + ending, static_cast<unsigned>(std::min(blocks, kMostBlocks)),
                 static_cast<unsigned>(plan.threads), 0};
   const Index pack_blocks = bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
-  source.pack = {"phaseconv_pack", static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)),
-                 kPackThreads, 0};
+  source.pack = {"phaseconv_pack" + ending,
+                 static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)), kPackThreads, 0};
 
-  source.text = "// " + to_string(problem) + "\n// " + to_string(plan) + "\n";
-  source.text += part("phases") + part("element") + part("pack") + part("direct");
-  source.text += "#line 1 \"generated\"\nnamespace phaseconv {\n\n" + problem_struct(problem) +
-                 "\n" + plan_struct(plan) + "\nusing Kernel = Direct<TheProblem, ThePlan>;\n" +
-                 "static_assert(Kernel::blocks == " + std::to_string(blocks) +
-                 ", \"the host launches another number of blocks\");\n" +
-                 "static_assert(Kernel::Packed::bytes == " + std::to_string(bytes) +
-                 ", \"the host allocates another size of packed weights\");\n\n" +
-                 "}  // namespace phaseconv\n\n";
-  source.text += R"(extern "C" __global__ __launch_bounds__(phaseconv::ThePlan::threads)
-void phaseconv_run(const phaseconv::Kernel::Stored* input, const float* packed,
-                   const phaseconv::Kernel::Stored* bias, phaseconv::Kernel::Stored* output) {
-  phaseconv::Kernel{input, packed, bias, output}.run();
+  const std::string space = "phaseconv::generated" + ending;
+  source.generated =
+      "// " + to_string(problem) + "\n// " + to_string(plan) + "\nnamespace " + space + " {\n\n" +
+      problem_struct(problem) + "\n" + plan_struct(plan) +
+      "\nusing Kernel = Direct<TheProblem, ThePlan>;\n" +
+      "static_assert(Kernel::blocks == " + std::to_string(blocks) +
+      ", \"the host launches another number of blocks\");\n" +
+      "static_assert(Kernel::Packed::bytes == " + std::to_string(bytes) +
+      ", \"the host allocates another size of packed weights\");\n\n" +
+      "extern \"C\" __global__ __launch_bounds__(ThePlan::threads)\nvoid " + source.run.kernel +
+      R"((const Kernel::Stored* input, const float* packed, const Kernel::Stored* bias,
+    Kernel::Stored* output) {
+  Kernel{input, packed, bias, output}.run();
 }
 
-extern "C" __global__ void phaseconv_pack(const phaseconv::Kernel::Stored* weight, float* packed) {
-  phaseconv::Kernel::Packed::pack(weight, packed);
+extern "C" __global__ void )" +
+      source.pack.kernel + R"((const Kernel::Stored* weight, float* packed) {
+  Kernel::Packed::pack(weight, packed);
 }
-)";
+
+)" + "}  // namespace " +
+      space + "\n";
+
+  source.files = {"phases"};
+  std::ranges::copy(element_files(problem.type), std::back_inserter(source.files));
+  source.files.insert(source.files.end(), {"pack", "direct"});
+  for (const std::string_view file : source.files) source.text += numbered_text(file);
+  source.text += "#line 1 \"generated\"\n" + source.generated;
   return source;
 }
 
