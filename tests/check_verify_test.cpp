@@ -19,12 +19,8 @@ class Faulty : public Executable {
   Faulty(const Problem& p, Fault fault)
       : Executable(p, Device::cpu(), Decision{{Candidate{}}, "test"}), fault_(std::move(fault)) {}
 
-  PackedWeights pack(const void* weight, Stream) const override {
-    const std::size_t bytes =
-        static_cast<std::size_t>(problem.weight_elements()) * element_size(problem.type);
-    auto copy = std::make_shared<std::vector<std::byte>>(bytes);
-    std::memcpy(copy->data(), weight, bytes);
-    return PackedWeights(std::shared_ptr<void>(copy, copy->data()), bytes);
+  void pack(const void* weight, void* packed, Stream) const override {
+    std::memcpy(packed, weight, packed_bytes());
   }
   std::size_t packed_bytes() const override {
     return static_cast<std::size_t>(problem.weight_elements()) * element_size(problem.type);
