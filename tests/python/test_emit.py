@@ -198,11 +198,9 @@ def test_precision():
 
 
 def test_precision_follows_the_switch():
-    allowed = torch.backends.cudnn.allow_tf32
-    layer = "nn.ConvTranspose2d(4, 6, 3)"
-    text = one_layer(layer, imports="torch.backends.cudnn.allow_tf32 = False")
-    assert problems(text) == ["n2,ic4,oc6,i3x5,k3,bias"]
-    torch.backends.cudnn.allow_tf32 = allowed
+    text = one_layer("nn.ConvTranspose2d(4, 6, 3)")
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        assert problems(text) == ["n2,ic4,oc6,i3x5,k3,bias"]
 
 
 REFUSED = {
