@@ -8,9 +8,11 @@
 namespace phaseconv::cpu {
 namespace {
 
-constexpr Index sums_floats = Index{1} << 13;  ///< of a task, so that they stay near the registers
+constexpr Index sums_floats = Index{1} << 14;  ///< of a task, so that they stay near the registers
 constexpr Index least_cells = 64;              ///< of a task, before its channels are split
 constexpr Index most_cells = 2048;             ///< of a plane of a task
+constexpr Index usual_block = 32;              ///< channels that pay for staging their input
+constexpr Index fused_cells = 96;              ///< cells of a plane for which all phases are kept
 constexpr Index tasks_a_unit = 4;              ///< so that no thread waits long for the last one
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
@@ -27,16 +29,17 @@ Index halved(Index size, Index block) { return round_up(ceil_div(size, 2), block
 void choose_box(Plan& plan, Lanes lanes, const Problem& problem, const Machine& machine) {
   const auto phases = problem.phases();
   const Index channels = lanes == Lanes::groups ? problem.groups : problem.out_channels_per_group();
-  const Index channel_unit =
-      lanes == Lanes::cells ? plan.channel_tile : plan.channel_tile * machine.vector_lanes;
+  const Index channel_unit = lanes != Lanes::cells   ? plan.channel_tile * machine.vector_lanes
+                             : taps_w_first(problem) ? 1
+                                                     : plan.channel_tile;
   const Index cell_unit =
       lanes == Lanes::cells ? plan.cell_tile * machine.vector_lanes : plan.cell_tile;
-  const Index fused = phases[1].count() * phases[2].count();
-  Index room = sums_floats / fused;
-  if (room < channel_unit * cell_unit) room = sums_floats / phases[2].count();
+  const Index block = round_up(std::min(channels, usual_block), channel_unit);
+  Index room = sums_floats / (phases[1].count() * phases[2].count());
+  if (room < block * fused_cells) room = sums_floats / phases[2].count();
 
   const Index pitch = phases[2].cells() + phases[2].max_shift();
-  const Index cells = std::clamp(room / channel_unit, std::min(room, cell_unit), most_cells);
+  const Index cells = std::clamp(room / block, std::min(room, cell_unit), most_cells);
   plan.box[2] = share(phases[2].cells(), cells, cell_unit);
   plan.box[1] = plan.box[2] < phases[2].cells()
                     ? 1
@@ -72,7 +75,9 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
   const Index channels = lanes == Lanes::groups ? problem.groups : problem.out_channels_per_group();
   const auto phases = problem.phases();
   const Index cells = phases[1].cells() * phases[2].cells();
-  const Index row_count = lanes == Lanes::cells ? channels : cells;
+  const Index row_count = lanes != Lanes::cells   ? cells
+                          : taps_w_first(problem) ? phases[2].count()
+                                                  : channels;
   const Index columns = lanes == Lanes::cells ? cells : channels;
   const Index most_vectors = ceil_div(columns, machine.vector_lanes);
   std::vector<Plan> list;
@@ -123,19 +128,23 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
 
   // One channel block and one plane of a box: its tiles, and one multiply-add step of them all.
   const Index flat = (t.box[1] - 1) * (t.box[2] + t.window[2] - 1) + t.box[2];
-  const Index row_extent = cells_in_columns ? t.block : flat;
+  const Index row_extent = t.phase_rows() ? t.phases[2].count() : cells_in_columns ? t.block : flat;
   const Index column_extent = ceil_div(cells_in_columns ? flat : t.block, t.vector_lanes);
   double step = 0, tiles = 0;
   for_tiles(row_extent, t.row_tile, [&](Index a, Index na) {
     for_tiles(column_extent, t.vector_tile, [&](Index b, Index nb) {
       const double sums = real(a * b);
-      const double loads = t.lanes == Lanes::groups ? sums + real(b) : real(a + b);
+      // Vectors of cells come from anywhere in the second-level cache, those of weights in order.
+      const double loads = t.lanes == Lanes::groups ? sums + real(b)
+                           : cells_in_columns       ? real(a) + 2 * real(b)
+                                                    : real(a + b);
       step += real(na * nb) * std::max({sums / 2, loads / 2, latency});
       tiles += real(na * nb);
     });
   });
   const double planes = real(problem.batch * t.groups * t.blocks * t.boxes[1] * t.boxes[2]);
-  const double taps = real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel);
+  const double taps = real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel) /
+                      (t.phase_rows() ? real(t.phases[2].count()) : 1);
   const double phases = real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
   const double multiply =
       planes * (taps * (real(t.depth) * step + tiles * tap_cycles) + phases * tiles * tile_cycles);
@@ -148,7 +157,9 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const auto outputs = real(problem.output_elements());
   const double load = t.input_first == cells_in_columns ? 4 / lanes : strided_cycles;
   const bool whole_rows = cells_in_columns && t.block == problem.out_channels;
-  const double store = t.output_first == cells_in_columns || whole_rows ? 8 / lanes : 3;
+  const double store = t.output_first == cells_in_columns || whole_rows ? 8 / lanes
+                       : t.output_first                                 ? 8 / lanes + 1
+                                                                        : 3;
   const double cycles = multiply + staged * load + outputs * store + real(t.tasks) * task_cycles;
 
   const double units = std::min(real(machine.units), std::max(real(t.tasks), 1.0));

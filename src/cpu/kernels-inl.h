@@ -30,14 +30,16 @@ constexpr Index kRegisters =
 
 template <bool kElementwise, int kRows, int kVectors>
 HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const float* all_vectors,
-                             float* sums) {
+                             const float* start, float* sums) {
   const Floats f;
   Vector sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int a = 0; a < kRows; ++a) {
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) {
-      sum[a][b] = hn::LoadU(f, sums + a * p.sums_row + b * kLanes);
+      sum[a][b] = start == nullptr ? hn::LoadU(f, sums + a * p.sums_row + b * kLanes)
+                  : p.start_along  ? hn::LoadU(f, start + b * kLanes)
+                                   : hn::Set(f, start[a * p.start_row]);
     }
   }
   for (const Tap* tap = p.taps; tap != p.taps + p.tap_count; ++tap) {
@@ -79,9 +81,9 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
 template <bool kElementwise, int kRows, int kVectors>
 void MultiplyTile(const Product& p) {
   for (Index n = 0; n < p.repeats; ++n) {
-    MultiplyOnce<kElementwise, kRows, kVectors>(p, p.scalars + n * p.scalar_repeat,
-                                                p.vectors + n * p.vector_repeat,
-                                                p.sums + n * p.sums_repeat);
+    MultiplyOnce<kElementwise, kRows, kVectors>(
+        p, p.scalars + n * p.scalar_repeat, p.vectors + n * p.vector_repeat,
+        p.start + n * p.start_repeat, p.sums + n * p.sums_repeat);
   }
 }
 

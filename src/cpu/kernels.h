@@ -33,9 +33,14 @@ struct Product {
   Index vector_next = 0;  ///< from i to i
   Index sums_row = 0;     ///< from a to a
   Index depth = 1;        ///< number of i
+  /// Null: the sums go on from what they hold. Else what they start as: start[a * start_row] or,
+  /// with `start_along`, start[b].
+  const float* start = nullptr;
+  bool start_along = false;
+  Index start_row = 0;
   // The same again `repeats` times, each time this much further on.
   Index repeats = 1;
-  Index scalar_repeat = 0, vector_repeat = 0, sums_repeat = 0;
+  Index scalar_repeat = 0, vector_repeat = 0, sums_repeat = 0, start_repeat = 0;
 };
 using Multiply = void (*)(const Product&);
 

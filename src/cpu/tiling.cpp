@@ -39,6 +39,7 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
       groups(lanes == Lanes::groups ? 1 : p.groups),
       channels(lanes == Lanes::groups ? p.groups : p.out_channels_per_group()),
       depth(lanes == Lanes::groups ? 1 : p.in_channels_per_group()),
+      taps_w_first(cpu::taps_w_first(p)),
       box(plan.box),
       block(plan.channel_block) {
   tasks = p.batch * groups;
@@ -89,6 +90,12 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
 
 Index Tiling::staged_floats() const {
   return window[0] * staged_slot * (lanes == Lanes::cells ? 1 : staged_pitch);
+}
+
+Index Tiling::turned_floats() const {
+  if (!output_first || lanes == Lanes::cells) return 0;
+  return round_up(phase_block[0] * phase_block[1] * vector_lanes * round_up(rows, vector_lanes),
+                  16);
 }
 
 Index Tiling::weight_width(Index first) const {

@@ -21,6 +21,13 @@ enum class Lanes {
   groups,    ///< groups of one channel each: nothing is broadcast
 };
 
+/// With one output channel a group, neighbouring taps along w that share their input feed
+/// neighbouring phases. Then the taps along w come first in the order of the additions, and with
+/// lanes over cells the rows of a register tile are phases.
+inline bool taps_w_first(const Problem& problem) {
+  return problem.out_channels_per_group() == 1 && problem.axes[2].dilation == 1;
+}
+
 /// The problem as one plan computes it with vectors of one length. Plain data, made once.
 struct Tiling {
   Tiling(const Problem& problem, const Plan& plan, Index vector_lanes);
@@ -29,7 +36,7 @@ struct Tiling {
   std::array<Phases, 3> phases;
   Lanes lanes;
   Index vector_lanes;
-  Index row_tile;     ///< register tile: rows (channels, or else cells)
+  Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
   Index vector_tile;  ///< register tile: vectors of columns (of cells, or else of channels)
   bool input_first, output_first;  ///< layout in memory: w contiguous, not the channels
 
@@ -37,6 +44,9 @@ struct Tiling {
   Index groups;
   Index channels;  ///< output channels of a group
   Index depth;     ///< input channels that every one of them sums over
+
+  bool taps_w_first;
+  bool phase_rows() const { return taps_w_first && lanes == Lanes::cells; }
 
   // A task, and how many there are.
   std::array<Index, 3> box;  ///< cells along d, h, w
@@ -63,12 +73,17 @@ struct Tiling {
   bool stream;                       ///< the output is far larger than any cache: write past them
 
   Index staged_floats() const;
-  Index sums_floats() const { return phase_block[0] * phase_block[1] * rows * columns; }
+  /// Sums of one vector of channels, turned for an output whose channels are planes.
+  Index turned_floats() const;
+  Index sums_floats() const {
+    return round_up(phase_block[0] * phase_block[1] * rows * columns, Index{16});
+  }
 
   // Packed weights: a header, then for each group, tile of output channels and tap, as float32,
   // [depth][channels of the tile]; with lanes over channels the last tile is padded to whole
   // vectors.
   Index weight_tile() const {
+    if (phase_rows()) return 1;
     return lanes == Lanes::cells ? row_tile : vector_tile * vector_lanes;
   }
   Index weight_width(Index first_channel) const;  ///< of the tile that begins there

@@ -7,6 +7,7 @@
 
 #include "cpu/stage.h"
 #include "cpu/taps.h"
+#include "cpu/tiles.h"
 #include "cpu/writer.h"
 #include "element.h"
 
@@ -14,7 +15,6 @@ namespace phaseconv::cpu {
 namespace {
 
 constexpr Index tap_capacity = 64;  ///< taps whose places are worked out at a time
-
 /// Memory of this thread, kept from call to call: asking for it each time would cost a page fault
 /// every 4 KiB.
 float* scratch(Index floats) {
@@ -34,6 +34,17 @@ float* scratch(Index floats) {
   return memory.get();
 }
 
+/// What the sums of a task start as, one for each of its channels and whole vectors.
+Index starts_floats(const Tiling& t) {
+  return round_up(t.block, 16) + t.vector_tile * t.vector_lanes;
+}
+
+Index scratch_floats(const Tiling& t) {
+  const Index flags = ceil_div(t.phase_block[0] * t.phase_block[1], Index{sizeof(float)});
+  return run_capacity + t.sums_floats() + t.turned_floats() + round_up(t.staged_floats(), 16) +
+         starts_floats(t) + flags;
+}
+
 /// Does one task after another. What they have in common is worked out once: a task can be short.
 class Worker {
  public:
@@ -45,9 +56,12 @@ class Worker {
         weights(reinterpret_cast<const float*>(static_cast<const WeightHeader*>(packed) + 1)),
         finite(static_cast<const WeightHeader*>(packed)->finite),
         b(bias),
-        run_buffer(scratch(run_capacity + t.sums_floats() + t.staged_floats())),
+        run_buffer(scratch(scratch_floats(t))),
         sums(run_buffer + run_capacity),
-        staged_input(sums + t.sums_floats()),
+        turned(sums + t.sums_floats()),
+        staged_input(turned + t.turned_floats()),
+        starts(staged_input + round_up(t.staged_floats(), 16)),
+        started(reinterpret_cast<bool*>(starts + starts_floats(t))),
         writer(tiling, kernels, output, run_buffer) {}
 
   void run(Index task) {
@@ -61,8 +75,9 @@ class Worker {
             for (std::size_t a : {0u, 1u}) {
               phases[a] = std::min(t.phase_block[a], t.phases[a + 1].count() - phase[a]);
             }
-            start();
+            std::fill_n(started, t.phase_block[0] * t.phase_block[1], false);
             accumulate(taps_of(t.phases[0], rd));
+            finish_sums();
             write();
           }
         }
@@ -93,6 +108,7 @@ class Worker {
     n = index;
     row_pitch = staged_row(t, cell[2], cells[2]);
     staged_part = {};
+    find_starts();
   }
 
   /// The sums of phases phase[0] + rh and phase[1] + rw.
@@ -103,26 +119,31 @@ class Worker {
   /// `rows` rows of cells, with what lies between them.
   Index flat(Index rows) const { return (rows - 1) * row_pitch + cells[2]; }
 
-  /// Every sum starts as the bias, so that a phase without a tap needs nothing more.
-  void start() {
+  /// Every sum starts as the bias: what the first multiplication begins with.
+  void find_starts() {
     const Problem& p = t.problem;
     const Index first = group * t.channels + channel;
-    const Index all = flat(cells[1]);
+    std::fill_n(starts, starts_floats(t), 0.0f);
+    for (Index c = 0; p.bias && c < channels; ++c) starts[c] = load_value(b, p.type, first + c);
+  }
+
+  /// A phase that no tap reaches is the bias alone.
+  void finish_sums() {
     for (Index rh = 0; rh < phases[0]; ++rh) {
       for (Index rw = 0; rw < phases[1]; ++rw) {
-        float* const to = sum(rh, rw);
-        if (t.lanes == Lanes::cells) {
-          for (Index c = 0; c < channels; ++c) {
-            const float value = p.bias ? load_value(b, p.type, first + c) : 0.0f;
-            std::fill_n(to + c * t.columns, round_up(all, t.vector_lanes), value);
-          }
-        } else {
-          for (Index c = 0; c < t.columns; ++c) {
-            to[c] = p.bias && c < channels ? load_value(b, p.type, first + c) : 0.0f;
-          }
-          for (Index q = 1; q < all; ++q) std::copy_n(to, t.columns, to + q * t.columns);
-        }
+        if (!started[rh * t.phase_block[1] + rw]) start(sum(rh, rw));
       }
+    }
+  }
+
+  void start(float* to) const {
+    const Index all = flat(cells[1]);
+    if (t.lanes == Lanes::cells) {
+      for (Index c = 0; c < channels; ++c) {
+        std::fill_n(to + c * t.columns, round_up(all, t.vector_lanes), starts[c]);
+      }
+    } else {
+      for (Index q = 0; q < all; ++q) std::copy_n(starts, t.columns, to + q * t.columns);
     }
   }
 
@@ -169,7 +190,7 @@ class Worker {
     planes_end = end;
   }
 
-  /// Adds a part to the sums of one phase along h: taps in the order d, h, w.
+  /// Adds a part to the sums of one phase along h.
   void multiply(const Part& part, const TapRun& d, Index rh) {
     // The rows of cells whose phase is an output.
     row_begin = cell[1];
@@ -180,172 +201,130 @@ class Worker {
     if (row_begin == row_end) return;
     const TapRun h = select(1, taps_of(t.phases[1], phase[0] + rh), part, row_begin, row_end);
     if (h.count == 0) return;
-    for (Index rw = 0; rw < phases[1]; ++rw) {
-      const TapRun w =
-          select(2, taps_of(t.phases[2], phase[1] + rw), part, cell[2], cell[2] + cells[2]);
-      if (w.count > 0) multiply(part, d, h, w, sum(rh, rw));
-    }
-  }
-
-  void multiply(const Part& part, const TapRun& d, const TapRun& h, const TapRun& w, float* to) {
-    take(part);
-    const bool cells_in_columns = t.lanes == Lanes::cells;
-    Tap taps[tap_capacity];  // weights count in taps of one tile, the staged input in positions
-    Index count = 0;
-    for (Index td = 0; td < d.count; ++td) {
-      const Index tap_d = (d.tap + td * t.phases[0].tap_step) * t.problem.axes[1].kernel;
-      const Index plane = cell_d - d.shift - td * t.phases[0].shift_step;
-      const Index slot = plane % t.window[0] * staged.slot;
-      for (Index th = 0; th < h.count; ++th) {
-        const Index weight =
-            (tap_d + h.tap + th * t.phases[1].tap_step) * t.problem.axes[2].kernel + w.tap;
-        const Index shift = h.shift + th * t.phases[1].shift_step;
-        const Index position = slot +
-                               (row_begin - cell[1] + part.shift_end[1] - 1 - shift) * row_pitch +
-                               part.shift_end[2] - 1 - w.shift;
-        for (Index tw = 0; tw < w.count; ++tw) {
-          Tap& tap = taps[count++];
-          const Index there = weight + tw * t.phases[2].tap_step;
-          const Index here = position - tw * t.phases[2].shift_step;
-          tap = cells_in_columns ? Tap{there, here} : Tap{here, there};
-          if (count < tap_capacity) continue;
-          multiply_tiles(part, taps, count, to);
-          count = 0;
-        }
-      }
-    }
-    if (count > 0) multiply_tiles(part, taps, count, to);
-  }
-
-  void multiply_tiles(const Part& part, const Tap* taps, Index count, float* to) {
-    const bool cells_in_columns = t.lanes == Lanes::cells;
-    const Index flat_begin = (row_begin - cell[1]) * row_pitch;
-    const Index flat_count = flat(row_end - row_begin);
-    const Index rows = cells_in_columns ? channels : flat_count;
-    const Index vectors = ceil_div(cells_in_columns ? flat_count : channels, t.vector_lanes);
-    const Index whole_rows = rows / t.row_tile * t.row_tile;
-    const Index whole_vectors = vectors / t.vector_tile * t.vector_tile;
-
-    Product p;
-    p.taps = taps;
-    p.tap_count = count;
-    p.sums_row = t.columns;
-    p.depth = t.lanes == Lanes::groups ? 1 : part.depth;
-    to += cells_in_columns ? flat_begin : flat_begin * t.columns;
-    // Tiles along the rows, the smaller operand, for each vector tile: the larger one stays near.
-    for (Index v = 0; v < vectors; v += t.vector_tile) {
-      const Index tile_vectors = std::min(t.vector_tile, vectors - v);
-      if (rows <= t.row_tile && v == 0 && whole_vectors > 0) {
-        // There is one tile of rows: the vector tiles in one go.
-        tile(p, part, to, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
-        v = whole_vectors - t.vector_tile;
+    for (Index rw = 0; rw < phases[1]; rw += t.phase_rows() ? phases[1] : 1) {
+      TapRun w = select(2, taps_of(t.phases[2], phase[1] + rw), part, cell[2], cell[2] + cells[2]);
+      if (!t.phase_rows()) {
+        multiply(part, d, h, w, rh, rw, 1);
         continue;
       }
-      if (whole_rows > 0) {
-        tile(p, part, to, 0, t.row_tile, v, tile_vectors, whole_rows / t.row_tile, false);
-      }
-      if (whole_rows < rows) {
-        tile(p, part, to, whole_rows, rows - whole_rows, v, tile_vectors, 1, false);
+      // All phases whose tap has the shift of the first one's: the taps that follow it.
+      for (; w.count > 0; --w.count) {
+        const TapRun one{w.tap, w.shift, 1};
+        const Index rows = std::min(phases[1], t.problem.axes[2].kernel - w.tap);
+        multiply(part, d, h, one, rh, rw, rows);
+        w.tap += t.phases[2].tap_step;
+        w.shift += t.phases[2].shift_step;
       }
     }
   }
 
-  /// Multiplies `repeats` register tiles, the first one at row `row` and vector `vector`, the next
-  /// ones beside it along the vectors or along the rows.
-  void tile(Product& p, const Part& part, float* to, Index row, Index rows, Index vector,
-            Index vectors, Index repeats, bool along_vectors) {
+  /// Adds these taps to the sums of one phase along w or, with phases in the rows, of `rows`
+  /// phases.
+  void multiply(const Part& part, const TapRun& d, const TapRun& h, const TapRun& w, Index rh,
+                Index rw, Index rows) {
+    if (w.count == 0) return;
+    take(part);
     const bool cells_in_columns = t.lanes == Lanes::cells;
-    const Index column = vector * t.vector_lanes;
-    const Index next_row = along_vectors ? 0 : rows;
-    const Index next_column = along_vectors ? vectors * t.vector_lanes : 0;
-    const Index first = channel + (cells_in_columns ? row : column);
-    const Index width = t.weight_width(first);
-    const Index weight_step = t.problem.kernel_positions() * t.depth;  // for one more channel
-    const float* tile_weights = weights + t.weight_offset(group, first) + part.depth_begin * width;
-    p.sums = to + row * t.columns + column;
-    p.repeats = repeats;
-    p.sums_repeat = next_row * t.columns + next_column;
-    if (cells_in_columns) {
-      p.scalars = tile_weights;
-      p.scalar_tap = t.depth * width;
-      p.scalar_row = 1;
-      p.scalar_next = width;
-      p.scalar_repeat = next_row * weight_step;
-      p.vectors = staged.data + column;
-      p.vector_tap = 1;
-      p.vector_next = staged.channel_step;
-      p.vector_repeat = next_column;
-    } else {
-      const Index elementwise = t.lanes == Lanes::groups ? 1 : 0;
-      p.scalars = staged.data + row * staged.position_step + elementwise * column;
-      p.scalar_tap = staged.position_step;
-      p.scalar_row = staged.position_step;
-      p.scalar_next = 1;
-      p.scalar_repeat = next_row * staged.position_step + elementwise * next_column;
-      p.vectors = tile_weights;
-      p.vector_tap = t.depth * width;
-      p.vector_next = width;
-      p.vector_repeat = next_column * weight_step;
-    }
-    if (finite || staged.inside) {
-      const auto& table = t.lanes == Lanes::groups ? k.multiply_elementwise : k.multiply;
-      table[rows - 1][vectors - 1](p);
-      return;
-    }
-    for (Index n_repeat = 0; n_repeat < repeats; ++n_repeat) {
-      multiply_inside(p, rows, vectors * t.vector_lanes, row + n_repeat * next_row,
-                      column + n_repeat * next_column);
-      p.scalars += p.scalar_repeat;
-      p.vectors += p.vector_repeat;
-      p.sums += p.sums_repeat;
-    }
-  }
-
-  /// For weights with Inf or NaN at the ends of the input: leaves out what lies outside of it.
-  void multiply_inside(const Product& p, Index rows, Index columns, Index row, Index column) const {
-    const bool cells_in_columns = t.lanes == Lanes::cells;
-    for (Index tap = 0; tap < p.tap_count; ++tap) {
-      const float* scalars = p.scalars + p.taps[tap].scalar * p.scalar_tap;
-      const float* vectors = p.vectors + p.taps[tap].vector * p.vector_tap;
-      for (Index a = 0; a < rows; ++a) {
-        for (Index c = 0; c < columns; ++c) {
-          if (!staged.holds(cells_in_columns ? p.taps[tap].vector + column + c
-                                             : p.taps[tap].scalar + row + a)) {
-            continue;
-          }
-          const Index elementwise = t.lanes == Lanes::groups ? c : 0;
-          float& sum = p.sums[a * p.sums_row + c];
-          for (Index i = 0; i < p.depth; ++i) {
-            sum += scalars[a * p.scalar_row + i * p.scalar_next + elementwise] *
-                   vectors[i * p.vector_next + c];
+    bool* const first_flag = started + rh * t.phase_block[1] + rw;
+    PhaseProduct product;
+    product.staged = &staged;
+    product.weights = weights;
+    product.finite = finite;
+    product.group = group;
+    product.channel = channel;
+    product.channels = channels;
+    product.depth_begin = part.depth_begin;
+    product.depth = part.depth;
+    product.cell_begin = (row_begin - cell[1]) * row_pitch;
+    product.cells = flat(row_end - row_begin);
+    product.phases = rows;
+    product.sums = sum(rh, rw);
+    Tap taps[tap_capacity];  // weights count in taps of one tile, the staged input in positions
+    Index count = 0;
+    const auto flush = [&] {
+      product.taps = taps;
+      product.tap_count = count;
+      product.starts = *first_flag ? nullptr : starts;
+      multiply_tiles(t, k, product);
+      std::fill_n(first_flag, t.phase_rows() ? rows : 1, true);
+      count = 0;
+    };
+    // In the order w, d, h or d, h, w.
+    const Index outer = t.taps_w_first ? w.count : 1;
+    const Index inner = t.taps_w_first ? 1 : w.count;
+    for (Index first_w = 0; first_w < outer; ++first_w) {
+      for (Index td = 0; td < d.count; ++td) {
+        const Index tap_d = (d.tap + td * t.phases[0].tap_step) * t.problem.axes[1].kernel;
+        const Index plane = cell_d - d.shift - td * t.phases[0].shift_step;
+        const Index slot = plane % t.window[0] * staged.slot;
+        for (Index th = 0; th < h.count; ++th) {
+          const Index weight =
+              (tap_d + h.tap + th * t.phases[1].tap_step) * t.problem.axes[2].kernel + w.tap;
+          const Index shift = h.shift + th * t.phases[1].shift_step;
+          const Index position = slot +
+                                 (row_begin - cell[1] + part.shift_end[1] - 1 - shift) * row_pitch +
+                                 part.shift_end[2] - 1 - w.shift;
+          for (Index tw = first_w; tw < first_w + inner; ++tw) {
+            const Index there = weight + tw * t.phases[2].tap_step;
+            const Index here = position - tw * t.phases[2].shift_step;
+            taps[count++] = cells_in_columns ? Tap{there, here} : Tap{here, there};
+            if (count == tap_capacity) flush();
           }
         }
       }
     }
+    if (count > 0) flush();
   }
 
   void write() {
-    const bool cells_in_columns = t.lanes == Lanes::cells;
-    const Index channel_step = cells_in_columns ? t.columns : 1;
-    const Index cell_step = cells_in_columns ? 1 : t.columns;
-    const Index at_once = writer.by_channel() ? 1 : channels;
+    const Index phase_step = t.rows * t.columns;
+    if (!t.output_first) {
+      const bool cells_in_columns = t.lanes == Lanes::cells;
+      write_rows(sums, 0, channels, phase_step, cells_in_columns ? t.columns : 1,
+                 cells_in_columns ? 1 : t.columns);
+    } else if (t.lanes == Lanes::cells) {
+      for (Index c = 0; c < channels; ++c)
+        write_rows(sums + c * t.columns, c, 1, phase_step, t.columns, 1);
+    } else {
+      // A vector of channels at a time, turned so that cells are contiguous.
+      const Index all = flat(cells[1]);
+      const Index pitch = round_up(all, t.vector_lanes);
+      for (Index c = 0; c < channels; c += t.vector_lanes) {
+        const Index some = std::min(t.vector_lanes, channels - c);
+        for (Index rh = 0; rh < phases[0]; ++rh) {
+          for (Index rw = 0; rw < phases[1]; ++rw) {
+            k.transpose(sum(rh, rw) + c, all, some, t.columns,
+                        turned + (rh * t.phase_block[1] + rw) * t.vector_lanes * pitch, pitch);
+          }
+        }
+        for (Index i = 0; i < some; ++i) {
+          write_rows(turned + i * pitch, c + i, 1, t.vector_lanes * pitch, pitch, 1);
+        }
+      }
+    }
+  }
+
+  /// Writes channels [first, first + count) of the task; the sums of the first are at `from`.
+  void write_rows(const float* from, Index first, Index count, Index phase_step, Index channel_step,
+                  Index cell_step) {
     OutputRow row;
+    row.phase_step = phase_step;
+    row.channel_step = channel_step;
+    row.cell_step = cell_step;
     row.n = n;
-    row.channels = at_once;
+    row.channel = group * t.channels + channel + first;
+    row.channels = count;
     row.cell = cell[2];
     row.cells = cells[2];
     row.phase = phase[1];
     row.phases = phases[1];
-    for (Index c = 0; c < channels; c += at_once) {
-      row.channel = group * t.channels + channel + c;
-      for (Index q = 0; q < cells[1]; ++q) {
-        for (Index rh = 0; rh < phases[0]; ++rh) {
-          const Index o_h = t.phases[1].output(cell[1] + q, phase[0] + rh);
-          if (o_h < 0 || o_h >= sizes[1]) continue;
-          row.sums = sum(rh, 0) + c * channel_step + q * row_pitch * cell_step;
-          row.line = o_d * sizes[1] + o_h;
-          writer.write(row);
-        }
+    for (Index q = 0; q < cells[1]; ++q) {
+      for (Index rh = 0; rh < phases[0]; ++rh) {
+        const Index o_h = t.phases[1].output(cell[1] + q, phase[0] + rh);
+        if (o_h < 0 || o_h >= sizes[1]) continue;
+        row.sums = from + rh * t.phase_block[1] * phase_step + q * row_pitch * cell_step;
+        row.line = o_d * sizes[1] + o_h;
+        writer.write(row);
       }
     }
   }
@@ -356,7 +335,8 @@ class Worker {
   const float* weights;
   bool finite;
   const void* b;
-  float *run_buffer, *sums, *staged_input;
+  float *run_buffer, *sums, *turned, *staged_input, *starts;
+  bool* started;  ///< which phases' sums hold anything yet
   Writer writer;
   const Index sizes[3] = {t.problem.axes[0].output(), t.problem.axes[1].output(),
                           t.problem.axes[2].output()};

@@ -29,8 +29,8 @@ void Writer::write(const OutputRow& row) {
   if (t_.output_first) {
     for (Index c = 0; c < row.channels; ++c) {
       const Index start = ((row.n * channels + row.channel + c) * lines_ + row.line) * length_;
-      if (t_.lanes == Lanes::cells && all_phases && block_[0] > 0) {
-        put_row(row, row.sums + c * t_.columns, t_.rows * t_.columns, 1, start);
+      if (row.cell_step == 1 && all_phases && block_[0] > 0) {
+        put_row(row, row.sums + c * row.channel_step, row.phase_step, 1, start);
       } else {
         scatter(row, c, start, 1);
       }
@@ -38,10 +38,11 @@ void Writer::write(const OutputRow& row) {
     return;
   }
   const Index start = (row.n * lines_ + row.line) * length_ * channels + row.channel;
-  if (t_.lanes != Lanes::cells) {
+  if (row.channel_step == 1) {
     put_channels(row, start);
-  } else if (all_phases && row.channels == channels && t_.rows == channels && block_[1] > 0) {
-    put_row(row, row.sums, t_.columns, channels, start);
+  } else if (row.cell_step == 1 && all_phases && block_[1] > 0 && row.channels == channels &&
+             row.phase_step == channels * row.channel_step) {
+    put_row(row, row.sums, row.channel_step, channels, start);
   } else {
     for (Index c = 0; c < row.channels; ++c) scatter(row, c, start + c, channels);
   }
@@ -95,25 +96,24 @@ void Writer::put_channels(const OutputRow& row, Index start) {
       for (Index r = 0; r < row.phases; ++r) {
         const Index at = t_.phases[2].output(row.cell + q, row.phase + r);
         if (at < 0 || at >= length_) continue;
-        put(sum(row, r) + q * t_.columns, unit, start + at * unit);
+        put(row.sums + r * row.phase_step + q * row.cell_step, unit, start + at * unit);
       }
     }
     return;
   }
   for_outputs(row, [&](Index r, Index q, Index at, Index count) {
-    k_.store(t_.problem.type, sum(row, r) + q * t_.columns, place(start + at * unit),
-             {count, row.channels, t_.columns, t_.phases[2].count() * unit});
+    k_.store(t_.problem.type, row.sums + r * row.phase_step + q * row.cell_step,
+             place(start + at * unit),
+             {count, row.channels, row.cell_step, t_.phases[2].count() * unit});
   });
 }
 
 /// One channel of a row, element by element, `unit` apart: where nothing is contiguous.
 void Writer::scatter(const OutputRow& row, Index channel, Index start, Index unit) {
-  const bool cells_in_columns = t_.lanes == Lanes::cells;
-  const Index step = cells_in_columns ? 1 : t_.columns;
-  const Index offset = channel * (cells_in_columns ? t_.columns : 1);
+  const float* from = row.sums + channel * row.channel_step;
   for_outputs(row, [&](Index r, Index q, Index at, Index count) {
-    k_.store(t_.problem.type, sum(row, r) + q * step + offset, place(start + at * unit),
-             {count, 1, step, t_.phases[2].count() * unit});
+    k_.store(t_.problem.type, from + r * row.phase_step + q * row.cell_step,
+             place(start + at * unit), {count, 1, row.cell_step, t_.phases[2].count() * unit});
   });
 }
 

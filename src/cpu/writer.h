@@ -8,15 +8,14 @@
 
 namespace phaseconv::cpu {
 
-/// What is written: the sums of one row of cells, for some phases along w and some channels. Sums
-/// lie as [phase][row][column] (Tiling::rows, columns).
+/// What is written: the sums of one row of cells, for some phases along w and some channels.
 struct OutputRow {
   const float* sums = nullptr;  ///< first phase, first channel, first cell
-  Index n = 0, line = 0;        ///< image; o_d · O_h + o_h
-  Index channel = 0;            ///< the first one of the output
-  Index channels = 0;
-  Index cell = 0, cells = 0;    ///< along w
-  Index phase = 0, phases = 0;  ///< along w
+  Index phase_step = 0, channel_step = 0, cell_step = 0;  ///< floats from one to the next
+  Index n = 0, line = 0;                                  ///< image; o_d · O_h + o_h
+  Index channel = 0, channels = 0;                        ///< of the output: the first, how many
+  Index cell = 0, cells = 0;                              ///< along w
+  Index phase = 0, phases = 0;                            ///< along w
 };
 
 class Writer {
@@ -24,10 +23,7 @@ class Writer {
   /// `run` has run_capacity floats.
   Writer(const Tiling& tiling, const Kernels& kernels, void* output, float* run);
 
-  /// Whether the channels of a row must be written one after the other, all rows of a channel
-  /// first: that is how they lie in memory.
-  bool by_channel() const { return t_.output_first; }
-
+  /// With w contiguous in memory the rows of a channel should come one after the other.
   void write(const OutputRow& row);
   /// Nothing is left behind: call it before the output is handed on.
   void finish() { k_.flush(pending_); }
@@ -40,10 +36,6 @@ class Writer {
   template <typename F>
   void for_outputs(const OutputRow& row, F f) const;
   std::byte* place(Index element) const { return y_ + element * size_; }
-  const float* sum(const OutputRow& row, Index r) const {
-    return row.sums + r * t_.rows * t_.columns;
-  }
-
   const Tiling& t_;
   const Kernels& k_;
   std::byte* const y_;

@@ -1,0 +1,137 @@
+#include "cpu/tiles.h"
+
+#include <algorithm>
+
+namespace phaseconv::cpu {
+namespace {
+
+class Tiles {
+ public:
+  Tiles(const Tiling& tiling, const Kernels& kernels, const PhaseProduct& product)
+      : t(tiling), k(kernels), w(product) {}
+
+  void run() const {
+    const Index rows = !cells_in_columns ? w.cells : t.phase_rows() ? w.phases : w.channels;
+    const Index vectors = ceil_div(cells_in_columns ? w.cells : w.channels, t.vector_lanes);
+    const Index whole_rows = rows / t.row_tile * t.row_tile;
+    const Index whole_vectors = vectors / t.vector_tile * t.vector_tile;
+
+    Product p;
+    p.taps = w.taps;
+    p.tap_count = w.tap_count;
+    p.sums_row = t.phase_rows() ? t.rows * t.columns : t.columns;
+    p.depth = t.lanes == Lanes::groups ? 1 : w.depth;
+    p.start = w.starts;
+    p.start_along = !cells_in_columns;
+    p.start_row = cells_in_columns && !t.phase_rows() ? 1 : 0;
+    // Tiles along the rows, the smaller operand, for each vector tile: the larger one stays near.
+    for (Index v = 0; v < vectors; v += t.vector_tile) {
+      const Index some = std::min(t.vector_tile, vectors - v);
+      if (rows <= t.row_tile && v == 0 && whole_vectors > 0) {
+        // There is one tile of rows: the vector tiles in one go.
+        tile(p, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
+        v = whole_vectors - t.vector_tile;
+        continue;
+      }
+      if (whole_rows > 0) tile(p, 0, t.row_tile, v, some, whole_rows / t.row_tile, false);
+      if (whole_rows < rows) tile(p, whole_rows, rows - whole_rows, v, some, 1, false);
+    }
+  }
+
+ private:
+  /// Multiplies `repeats` register tiles, the first one at row `row` and vector `vector`, the next
+  /// ones beside it along the vectors or along the rows.
+  void tile(Product p, Index row, Index rows, Index vector, Index vectors, Index repeats,
+            bool along_vectors) const {
+    const Index column = vector * t.vector_lanes;
+    const Index next_row = along_vectors ? 0 : rows;
+    const Index next_column = along_vectors ? vectors * t.vector_lanes : 0;
+    const Index first = w.channel + (t.phase_rows() ? 0 : cells_in_columns ? row : column);
+    const Index width = t.weight_width(first);
+    const Index weight_step = t.problem.kernel_positions() * t.depth;  // for one more channel
+    const float* tile_weights = w.weights + t.weight_offset(w.group, first) + w.depth_begin * width;
+    p.sums = w.sums + w.cell_begin * (cells_in_columns ? 1 : t.columns) + row * p.sums_row + column;
+    p.repeats = repeats;
+    p.sums_repeat = next_row * p.sums_row + next_column;
+    if (p.start != nullptr) {
+      p.start += cells_in_columns ? row * p.start_row : column;
+      p.start_repeat = cells_in_columns ? next_row * p.start_row : next_column;
+    }
+    if (cells_in_columns) {
+      // Rows are channels, or else phases, and then taps one after the other.
+      p.scalars = tile_weights + (t.phase_rows() ? row * t.depth : 0);
+      p.scalar_tap = t.depth * width;
+      p.scalar_row = t.phase_rows() ? t.depth : 1;
+      p.scalar_next = width;
+      p.scalar_repeat = next_row * (t.phase_rows() ? t.depth : weight_step);
+      p.vectors = w.staged->data + column;
+      p.vector_tap = 1;
+      p.vector_next = w.staged->channel_step;
+      p.vector_repeat = next_column;
+    } else {
+      const Index elementwise = t.lanes == Lanes::groups ? 1 : 0;
+      p.scalars = w.staged->data + row * w.staged->position_step + elementwise * column;
+      p.scalar_tap = w.staged->position_step;
+      p.scalar_row = w.staged->position_step;
+      p.scalar_next = 1;
+      p.scalar_repeat = next_row * w.staged->position_step + elementwise * next_column;
+      p.vectors = tile_weights;
+      p.vector_tap = t.depth * width;
+      p.vector_next = width;
+      p.vector_repeat = next_column * weight_step;
+    }
+    if (w.finite || w.staged->inside) {
+      const auto& table = t.lanes == Lanes::groups ? k.multiply_elementwise : k.multiply;
+      table[rows - 1][vectors - 1](p);
+      return;
+    }
+    for (Index i = 0; i < repeats; ++i) {
+      multiply_inside(p, rows, vectors * t.vector_lanes, row + i * next_row,
+                      column + i * next_column);
+      p.scalars += p.scalar_repeat;
+      p.vectors += p.vector_repeat;
+      p.sums += p.sums_repeat;
+      p.start += p.start_repeat;
+    }
+  }
+
+  /// For weights with Inf or NaN at the ends of the input: leaves out what lies outside of it.
+  void multiply_inside(const Product& p, Index rows, Index columns, Index row, Index column) const {
+    for (Index a = 0; p.start != nullptr && a < rows; ++a) {
+      for (Index c = 0; c < columns; ++c) {
+        p.sums[a * p.sums_row + c] = p.start[p.start_along ? c : a * p.start_row];
+      }
+    }
+    for (Index tap = 0; tap < p.tap_count; ++tap) {
+      const float* scalars = p.scalars + p.taps[tap].scalar * p.scalar_tap;
+      const float* vectors = p.vectors + p.taps[tap].vector * p.vector_tap;
+      for (Index a = 0; a < rows; ++a) {
+        for (Index c = 0; c < columns; ++c) {
+          if (!w.staged->holds(cells_in_columns ? p.taps[tap].vector + column + c
+                                                : p.taps[tap].scalar + row + a)) {
+            continue;
+          }
+          const Index elementwise = t.lanes == Lanes::groups ? c : 0;
+          float& sum = p.sums[a * p.sums_row + c];
+          for (Index i = 0; i < p.depth; ++i) {
+            sum += scalars[a * p.scalar_row + i * p.scalar_next + elementwise] *
+                   vectors[i * p.vector_next + c];
+          }
+        }
+      }
+    }
+  }
+
+  const Tiling& t;
+  const Kernels& k;
+  const PhaseProduct& w;
+  const bool cells_in_columns = t.lanes == Lanes::cells;
+};
+
+}  // namespace
+
+void multiply_tiles(const Tiling& tiling, const Kernels& kernels, const PhaseProduct& product) {
+  Tiles(tiling, kernels, product).run();
+}
+
+}  // namespace phaseconv::cpu

@@ -1,0 +1,28 @@
+// One phase's taps over all cells and channels of a task, in register tiles.
+#pragma once
+
+#include "cpu/kernels.h"
+#include "cpu/stage.h"
+#include "cpu/tiling.h"
+
+namespace phaseconv::cpu {
+
+/// What is multiplied with what: some taps, over a share of the input channels.
+struct PhaseProduct {
+  const Staged* staged = nullptr;
+  const float* weights = nullptr;  ///< all of the packed ones
+  bool finite = true;              ///< so are they
+  const float* starts = nullptr;   ///< what each channel's sum starts as; null: it goes on
+  Index group = 0;
+  Index channel = 0, channels = 0;   ///< output channels of the group: the first, how many
+  Index depth_begin = 0, depth = 0;  ///< input channels of the group, of which the first is staged
+  Index cell_begin = 0, cells = 0;   ///< of the flattened plane
+  Index phases = 1;                  ///< along w: more than one with Tiling::phase_rows
+  const Tap* taps = nullptr;         ///< weights in taps, staged input in positions
+  Index tap_count = 0;
+  float* sums = nullptr;  ///< of the first phase, as Tiling lays them out
+};
+
+void multiply_tiles(const Tiling& tiling, const Kernels& kernels, const PhaseProduct& product);
+
+}  // namespace phaseconv::cpu
