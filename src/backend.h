@@ -65,6 +65,7 @@ class Backend {
   virtual void fill(const Device& device, void* to, unsigned char value,
                     std::size_t bytes) const = 0;
   /// Milliseconds of each of `repeats` runs of `work`, by the device's own clock, after a warm-up.
+  /// On CUDA `work` must use the default stream.
   virtual std::vector<double> time(const Device& device, const std::function<void()>& work,
                                    int repeats) const = 0;
   virtual Ceilings ceilings(const Device& device, DataType type, const Options& options) const = 0;

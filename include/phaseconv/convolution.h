@@ -111,10 +111,12 @@ class TransposedConvolution {
   std::size_t packed_bytes() const;
   static constexpr std::size_t packed_alignment = 64;
 
-  /// Computes output from input, both contiguous in the problem's layout, on the device. `bias`
-  /// [oc] must be given exactly where the problem has one. Every output element is written.
-  /// Allocates nothing and waits for nothing on CUDA (asynchronous on `stream`, can be captured in
-  /// a graph); returns when done on the CPU.
+  /// Computes output from input, both contiguous in the problem's layout, on the device, aligned to
+  /// their elements. `bias` [oc] must be given exactly where the problem has one. Every output
+  /// element is written. CUDA: allocates nothing and waits for nothing, asynchronous on `stream`; it
+  /// can be captured in a graph (prepare and pack before). CPU: returns when done; each thread that
+  /// takes part keeps a working memory of at most about the size of its second-level cache, however
+  /// large the problem.
   void run(const void* input, const PackedWeights& weights, const void* bias, void* output,
            Stream stream = nullptr) const;
 
