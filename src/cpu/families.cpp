@@ -12,6 +12,7 @@ constexpr Index sums_floats = Index{1} << 14;  ///< of a task, so that they stay
 constexpr Index least_cells = 64;              ///< of a task, before its channels are split
 constexpr Index most_cells = 2048;             ///< of a plane of a task
 constexpr Index usual_block = 32;              ///< channels that pay for staging their input
+constexpr Index contiguous_block = 64;         ///< and where they lie side by side in the output
 constexpr Index fused_cells = 96;              ///< cells of a plane for which all phases are kept
 constexpr Index tasks_a_unit = 4;              ///< so that no thread waits long for the last one
 
@@ -34,7 +35,9 @@ void choose_box(Plan& plan, Lanes lanes, const Problem& problem, const Machine& 
                                                      : plan.channel_tile;
   const Index cell_unit =
       lanes == Lanes::cells ? plan.cell_tile * machine.vector_lanes : plan.cell_tile;
-  const Index block = round_up(std::min(channels, usual_block), channel_unit);
+  const bool first = problem.layout == Layout::channels_first;
+  const Index block =
+      round_up(std::min(channels, first ? usual_block : contiguous_block), channel_unit);
   Index room = sums_floats / (phases[1].count() * phases[2].count());
   if (room < block * fused_cells) room = sums_floats / phases[2].count();
 

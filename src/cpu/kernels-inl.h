@@ -28,6 +28,14 @@ constexpr Index kRegisters =
 
 // ------------------------------------------------------------------------------------- multiply
 
+/// Keeps GCC from loading a vector again for each of its uses: loads that cross a cache line count
+/// twice, and then they are the bound.
+HWY_INLINE void KeepInRegister([[maybe_unused]] Vector& v) {
+#if HWY_ARCH_X86 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
+  asm("" : "+v"(v.raw));
+#endif
+}
+
 template <bool kElementwise, int kRows, int kVectors>
 HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const float* all_vectors,
                              const float* start, float* sums) {
@@ -53,7 +61,10 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
     for (Index i = 0, at = 0; i < depth; ++i, at += p.scalar_next, vectors += p.vector_next) {
       Vector v[kVectors];
 #pragma GCC unroll 8
-      for (int b = 0; b < kVectors; ++b) v[b] = hn::LoadU(f, vectors + b * kLanes);
+      for (int b = 0; b < kVectors; ++b) {
+        v[b] = hn::LoadU(f, vectors + b * kLanes);
+        if constexpr (kRows > 1) KeepInRegister(v[b]);
+      }
 #pragma GCC unroll 8
       for (int a = 0; a < kRows; ++a) {
         if constexpr (kElementwise) {

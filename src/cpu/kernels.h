@@ -48,8 +48,9 @@ constexpr int max_rows = 8;     ///< rows a of one register tile
 constexpr int max_vectors = 6;  ///< vectors along b of one; more gain little and compile long
 
 /// Whether a register tile fits: its sums, one row of vectors and the scalar that multiplies them.
+/// Five and six vectors are for a single row.
 constexpr bool fits(Index rows, Index vectors, Index registers) {
-  return rows * vectors + vectors + 1 <= registers;
+  return rows * vectors + vectors + 1 <= registers && (rows == 1 || vectors <= 4);
 }
 
 /// [rows - 1][vectors - 1]; null where it does not fit.

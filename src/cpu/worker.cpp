@@ -207,13 +207,20 @@ class Worker {
         multiply(part, d, h, w, rh, rw, 1);
         continue;
       }
-      // All phases whose tap has the shift of the first one's: the taps that follow it.
-      for (; w.count > 0; --w.count) {
-        const TapRun one{w.tap, w.shift, 1};
+      // Neighbouring phases have neighbouring taps with the same shifts, but for the last taps of
+      // the kernel, which not all of them have.
+      while (w.count > 0) {
         const Index rows = std::min(phases[1], t.problem.axes[2].kernel - w.tap);
-        multiply(part, d, h, one, rh, rw, rows);
-        w.tap += t.phases[2].tap_step;
-        w.shift += t.phases[2].shift_step;
+        TapRun some = w;
+        some.count = 1;
+        while (some.count < w.count &&
+               w.tap + some.count * t.phases[2].tap_step + rows <= t.problem.axes[2].kernel) {
+          ++some.count;
+        }
+        multiply(part, d, h, some, rh, rw, rows);
+        w.tap += some.count * t.phases[2].tap_step;
+        w.shift += some.count * t.phases[2].shift_step;
+        w.count -= some.count;
       }
     }
   }

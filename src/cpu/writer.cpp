@@ -91,12 +91,12 @@ void Writer::for_outputs(const OutputRow& row, F f) const {
 /// The channels of each cell of a row, contiguous in memory and in the sums.
 void Writer::put_channels(const OutputRow& row, Index start) {
   const Index unit = t_.problem.out_channels;
-  if (stream_ && row.channels == unit) {  // the whole row is contiguous
+  if (stream_ && (row.channels == unit || row.channels % 16 == 0)) {  // whole cache lines
     for (Index q = 0; q < row.cells; ++q) {
       for (Index r = 0; r < row.phases; ++r) {
         const Index at = t_.phases[2].output(row.cell + q, row.phase + r);
         if (at < 0 || at >= length_) continue;
-        put(row.sums + r * row.phase_step + q * row.cell_step, unit, start + at * unit);
+        put(row.sums + r * row.phase_step + q * row.cell_step, row.channels, start + at * unit);
       }
     }
     return;
