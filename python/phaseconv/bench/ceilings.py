@@ -67,7 +67,7 @@ def measure(clock: Clock, device: torch.device, kinds: Sequence[str]) -> Rates:
 def method(device: torch.device) -> str:
     """How the rates were had, for the result file."""
     return (
-        f"PyTorch's copy_ and zero_ of up to {_COPY_BYTES[device.type] // _MIB} MiB, and mm of up to "
-        f"{_LARGEST_PRODUCT[device.type]} squared: the fastest of {ROUNDS} runs before and {ROUNDS} after "
-        f"the layers"
+        f"PyTorch's copy_ and zero_ of up to {_COPY_BYTES[device.type] // _MIB} MiB, and mm of up "
+        f"to {_LARGEST_PRODUCT[device.type]} squared: the fastest of {ROUNDS} runs before and "
+        f"{ROUNDS} after the layers"
     )
