@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import sys
 import time
@@ -14,6 +15,7 @@ import torch
 
 import phaseconv
 
+from ..problem import Wrong
 from . import ceilings, environment, figures, page
 from .clock import Clock, clock_of
 from .measure import measure
@@ -53,9 +55,15 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--seconds",
         type=float,
-        help="of timed runs for each problem and type; default: 1, CUDA 0.5",
+        help="of timed runs for each problem and type; default: 1, CUDA 0.25",
     )
     out.add_argument("--rounds", type=int, metavar="N", help="exactly so many samples of each")
+    out.add_argument(
+        "--keep-memory",
+        action="store_true",
+        help="CPU: freed memory stays with the process, so that outputs, ours and PyTorch's, are "
+        "not made of new pages at each call (glibc's malloc gives large ones back)",
+    )
     out.add_argument(
         "--limit", type=float, metavar="SECONDS", help="start no problem after this long"
     )
@@ -95,6 +103,17 @@ def find_device(text: str) -> torch.device:
         raise Stop(UNSUPPORTED, f"device {text} is not there; PyTorch sees {count} CUDA devices")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def keep_memory() -> None:
+    """Lets malloc take nothing from mmap, and give nothing back."""
+    trim_threshold, mmap_max = -1, -4  # glibc's names of them
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        raise Stop(UNSUPPORTED, "--keep-memory: this C library has no mallopt") from None
+    if not (mallopt(mmap_max, 0) and mallopt(trim_threshold, -1)):
+        raise Stop(UNSUPPORTED, "--keep-memory: malloc refused")
 
 
 def list_problems(arguments: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
@@ -172,6 +191,7 @@ def measure_all(
             "max_gflop": arguments.max_gflop,
             "seconds": clock.seconds if arguments.seconds is None else arguments.seconds,
             "rounds": arguments.rounds,
+            "keep_memory": arguments.keep_memory,
         },
         "ceilings": {**before, "method": ceilings.method(device), "runs": [before]},
         "summary": {},
@@ -194,7 +214,7 @@ def measure_all(
         try:
             problem = Problem.parse(row["problem"])
             times = measure(problem, device, clock, arguments.seconds, arguments.rounds)
-        except RuntimeError as error:  # one problem's failure is that problem's result
+        except (RuntimeError, ValueError, Wrong) as error:  # that problem's result
             reason = f"{type(error).__name__}: {error}"
             document["failed"].append({**about_row, "reason": reason})
             say(f"{row['problem']}: {reason}")
@@ -217,6 +237,8 @@ def measure_all(
 def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     device = find_device(arguments.device)
     rows = list_problems(arguments, device)
+    if arguments.keep_memory:
+        keep_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     document = measure_all(arguments, device, clock_of(device), rows)

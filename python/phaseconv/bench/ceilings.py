@@ -42,32 +42,38 @@ def product_rate(clock: Clock, device: torch.device, kind: str) -> float:
         return 2 * size**3 / (_fastest_ms(clock, product(size)) / 1e3)
 
 
-def moving_ms(clock: Clock, device: torch.device) -> tuple[int, float, float]:
-    """Bytes, and milliseconds in which they are copied, and written."""
+def moving_rates(clock: Clock, device: torch.device) -> Rates:
+    """Bytes a second that are copied (read plus written), written, and written to new memory."""
     size = _COPY_BYTES[device.type]
     if device.type == "cuda":
         size = min(size, torch.cuda.mem_get_info(device)[0] // 8)
     source, target = (torch.ones(size // 4, device=device) for _ in range(2))
-    copying = _fastest_ms(clock, lambda: target.copy_(source))
-    return size, copying, _fastest_ms(clock, target.zero_)
+
+    def rate(work: Work, moved: int) -> float:
+        return moved / (_fastest_ms(clock, work) / 1e3)
+
+    return {
+        "copy_bytes_per_second": rate(lambda: target.copy_(source), 2 * size),
+        "write_bytes_per_second": rate(target.zero_, size),
+        # As every call does with its output; on a CPU that may mean new pages each time.
+        "new_write_bytes_per_second": rate(lambda: torch.ones_like(source), size),
+    }
 
 
 def measure(clock: Clock, device: torch.device, kinds: Sequence[str]) -> Rates:
     """Rates of the fastest of some runs: bytes (read and written) and operations a second."""
-    size, copying, writing = moving_ms(clock, device)
     # float32 may be had from TF32 products, and 16 bits by way of float32 (figures.product_rate).
     wanted = dict.fromkeys([*kinds, "f32", *(["tf32"] if device.type == "cuda" else [])])
     return {
-        "copy_bytes_per_second": 2 * size / (copying / 1e3),
-        "write_bytes_per_second": size / (writing / 1e3),
+        **moving_rates(clock, device),
         "products": {kind: product_rate(clock, device, kind) for kind in wanted},
     }
 
 
 def method(device: torch.device) -> str:
     """How the rates were had, for the result file."""
+    copied, product = _COPY_BYTES[device.type] // _MIB, _LARGEST_PRODUCT[device.type]
     return (
-        f"PyTorch's copy_ and zero_ of up to {_COPY_BYTES[device.type] // _MIB} MiB, and mm of up "
-        f"to {_LARGEST_PRODUCT[device.type]} squared: the fastest of {ROUNDS} runs before and "
-        f"{ROUNDS} after the layers"
+        f"PyTorch's copy_, zero_ and ones_like of up to {copied} MiB, and mm of up to {product} "
+        f"squared: the fastest of {ROUNDS} runs before and {ROUNDS} after the layers"
     )

@@ -49,7 +49,7 @@ class CudaClock:
     """The GPU's: calls are queued behind a kernel that waits, so that what is told is the time of
     the GPU and not that of the host, as in a network whose host runs ahead."""
 
-    least_rounds, most_rounds, seconds = 5, 200, 0.5
+    least_rounds, most_rounds, seconds = 5, 200, 0.25
     _CYCLES_PER_SECOND = 2e9  # of the kernel that waits; a slower clock only waits longer
     _LONGEST_WAIT = 0.1  # seconds
     _MOST_CALLS = 50

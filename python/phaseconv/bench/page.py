@@ -27,10 +27,11 @@ and on a CPU, with batch 1 and without the largest layers:
 
 **Times** are medians of calls of `phaseconv.conv_transpose*` and of PyTorch's functions of that
 name on the same tensors, in turns in one process, in inference mode; ours with its weights packed
-before. Each call allocates its output. On a GPU it is the GPU's own time, in which calls follow
-each other without waiting for the host, cuDNN tries its algorithms first (`benchmark = True`),
-and TF32 is switched on for the type `tf32` alone; what fits into the GPU's cache is found there,
-for both.
+before. Each call allocates its output; on a CPU, glibc makes large ones of new pages each time,
+for both, unless `--keep-memory` is given. On a GPU it is the GPU's own time, in which calls
+follow each other without waiting for the host, cuDNN tries its algorithms first (`benchmark =
+True`), and TF32 is switched on for the type `tf32` alone; what fits into the GPU's cache is found
+there, for both.
 
 **The floor** is the larger of a layer's bytes (each tensor once) over the rate of copies and its
 operations over the rate of matrix products in its type, and at least 3 µs on a GPU. Both rates
@@ -115,7 +116,8 @@ def _rates(ceilings: Document) -> str:
     products = ", ".join(f"{kind} {rate / 1e12:.3g}" for kind, rate in ceilings["products"].items())
     return (
         f"Ceilings: copies {ceilings['copy_bytes_per_second'] / 1e9:.0f} GB/s (read and written), "
-        f"writes {ceilings['write_bytes_per_second'] / 1e9:.0f} GB/s, matrix products in TFLOP/s: "
+        f"writes {ceilings['write_bytes_per_second'] / 1e9:.0f} GB/s, to new memory "
+        f"{ceilings['new_write_bytes_per_second'] / 1e9:.0f} GB/s, matrix products in TFLOP/s: "
         f"{products}.\n"
     )
 
@@ -134,9 +136,10 @@ def _left_out(document: Document) -> str:
 def _bench(stem: str, document: Document, plots: dict[str, str]) -> str:
     """Tables of a run; its plots are added to `plots` by file name."""
     text = _rates(document["ceilings"])
-    batch = document["settings"]["batch"]
-    if batch is not None:
+    if (batch := document["settings"]["batch"]) is not None:
         text += f"Batch {batch} in every problem.\n"
+    if document["settings"]["keep_memory"]:
+        text += "Freed memory stayed with the process (`--keep-memory`).\n"
     text += "\n" + summary_table(document)
     header = ["layer", "problem", "floor, ms", "ours, channels first", "ours, channels last"]
     header += ["PyTorch, channels first", "PyTorch, channels last", "ratio, channels first"]
