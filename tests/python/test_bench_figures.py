@@ -266,12 +266,12 @@ def test_page_is_deterministic_and_has_every_layer(tmp_path):
 
 
 def test_axis_of_the_plot_takes_in_everything():
-    axis = plot.Axis([0.7, 130.0])
+    axis = plot.Axis([0.7, 130.0], left=10)
     assert axis.ticks[0] == 0.5
     assert axis.ticks[-1] == 200
-    assert axis.x(0.5) == plot.LEFT
-    assert axis.x(200.0) == plot.LEFT + plot.WIDTH
-    assert plot.LEFT < axis.x(1.0) < axis.x(130.0)
+    assert axis.x(0.5) == 10
+    assert axis.x(200.0) == 10 + plot.WIDTH
+    assert 10 < axis.x(1.0) < axis.x(130.0)
 
 
 def test_headline_is_the_first_problem():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
+import os
+import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -105,15 +106,18 @@ def find_device(text: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def keep_memory() -> None:
-    """Lets malloc take nothing from mmap, and give nothing back."""
-    trim_threshold, mmap_max = -1, -4  # glibc's names of them
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        raise Stop(UNSUPPORTED, "--keep-memory: this C library has no mallopt") from None
-    if not (mallopt(mmap_max, 0) and mallopt(trim_threshold, -1)):
-        raise Stop(UNSUPPORTED, "--keep-memory: malloc refused")
+def keep_memory(words: Sequence[str]) -> None:
+    """Starts the command again, in its place, with a malloc that keeps what is freed."""
+    if platform.libc_ver()[0] != "glibc":
+        raise Stop(UNSUPPORTED, "--keep-memory is glibc's: this C library is another one")
+    # Nothing from mmap, nothing given back, and no caches of small pieces: they would keep free
+    # ones from growing together.
+    wanted = {"mmap_max": 0, "trim_threshold": 1 << 40, "tcache_count": 0, "mxfast": 0}
+    tunables = ":".join(f"glibc.malloc.{name}={value}" for name, value in wanted.items())
+    if tunables not in os.environ.get("GLIBC_TUNABLES", ""):
+        before = os.environ.get("GLIBC_TUNABLES")
+        new = os.environ | {"GLIBC_TUNABLES": f"{before}:{tunables}" if before else tunables}
+        os.execve(sys.executable, [sys.executable, "-m", "phaseconv.bench", *words], new)
 
 
 def list_problems(arguments: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
@@ -148,6 +152,12 @@ def about(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]
         "threads": torch.get_num_threads(),
         "phaseconv": phaseconv.__version__,
         "torch": torch.__version__,
+        # What the time of making an output depends on.
+        "memory": {
+            name: os.environ[name]
+            for name in ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE")
+            if name in os.environ
+        },
     }
     if device.type == "cuda":
         result |= {
@@ -237,8 +247,6 @@ def measure_all(
 def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     device = find_device(arguments.device)
     rows = list_problems(arguments, device)
-    if arguments.keep_memory:
-        keep_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     document = measure_all(arguments, device, clock_of(device), rows)
@@ -256,6 +264,8 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = out.parse_args(words)
     documents, code = {}, DONE
     try:
+        if arguments.keep_memory:
+            keep_memory(sys.argv[1:] if words is None else words)
         for path in arguments.results:
             documents[path.name] = json.loads(path.read_text("utf-8"))
         if arguments.problems or arguments.suite:

@@ -19,7 +19,8 @@ SERIES = {  # (whose, layout): legend, colour, filled
     (theirs, FIRST): ("PyTorch, channels first", "#db6d28", True),
     (theirs, LAST): ("PyTorch, channels last", "#db6d28", False),
 }
-LEFT, WIDTH, RIGHT, TOP, ROW, BOTTOM = 260, 600, 30, 62, 18, 34
+WIDTH, RIGHT, TOP, ROW, BOTTOM = 600, 30, 62, 18, 34
+LETTER = 6.5  # the width of most
 RADIUS = 4.5
 
 
@@ -30,7 +31,8 @@ def _number(value: float) -> str:
 class Axis:
     """Logarithmic, between steps of 1, 2 and 5 that take in all values."""
 
-    def __init__(self, values: Sequence[float]):
+    def __init__(self, values: Sequence[float], left: float):
+        self.left = left
         lowest, highest = min([1.0, *values]), max([2.0, *values])
         steps = [m * 10.0**e for e in range(-4, 8) for m in (1, 2, 5)]
         first = max(step for step in steps if step <= lowest or step == steps[0])
@@ -39,7 +41,7 @@ class Axis:
 
     def x(self, value: float) -> float:
         low, high = math.log(self.ticks[0]), math.log(self.ticks[-1])
-        return LEFT + WIDTH * (math.log(value) - low) / (high - low)
+        return self.left + WIDTH * (math.log(value) - low) / (high - low)
 
 
 def _marker(whose: Any, colour: str, filled: bool, x: float, y: float) -> str:
@@ -70,11 +72,12 @@ def svg(title: str, rows: Sequence[dict[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    axis = Axis([value for row in points for *_, value in row if value > 0])
+    left = max([260, *(int(LETTER * len(label(row))) + 24 for row in rows)])
+    axis = Axis([value for row in points for *_, value in row if value > 0], left)
     bottom = TOP + ROW * len(rows)
     height = bottom + BOTTOM
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + RIGHT} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + WIDTH + RIGHT} {height}" '
         f'role="img" font-family="system-ui, sans-serif" font-size="12" fill="{INK}">',
         f"<title>{escape(title)}</title>",
         _text(10, 16, title),
@@ -87,10 +90,10 @@ def svg(title: str, rows: Sequence[dict[str, Any]]) -> str:
         colour, width = (INK, 1.5) if tick == 1 else (GRID, 1)
         out.append(f'<path d="M{x} {TOP - 8}V{bottom}" stroke="{colour}" stroke-width="{width}"/>')
         out.append(_text(axis.x(tick), bottom + 15, f"{tick:g}", "middle"))
-    out.append(_text(LEFT + WIDTH / 2, bottom + 30, "time over the floor", "middle"))
+    out.append(_text(left + WIDTH / 2, bottom + 30, "time over the floor", "middle"))
     for i, (row, values) in enumerate(zip(rows, points, strict=True)):
         y = TOP + ROW * i + ROW / 2
-        out.append(_text(LEFT - 12, y + 4, label(row), "end"))
+        out.append(_text(left - 12, y + 4, label(row), "end"))
         places = [axis.x(value) for *_, value in values if value > 0]
         if places:
             span = f"M{_number(min(places))} {_number(y)}H{_number(max(places))}"
