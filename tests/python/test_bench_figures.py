@@ -128,6 +128,15 @@ def test_ratios_and_summary():
     assert f16["wrong"] == 1
 
 
+def test_prediction():
+    rows = [made_up((2.0, 4.0), (8.0, 4.0)) for _ in range(4)]
+    for row, predicted in zip(rows, (2.4, 1.45, 8.0, None), strict=True):
+        row["layouts"][FIRST]["phaseconv"]["predicted_ms"] = predicted
+    found = figures.prediction(rows)
+    assert (found["layers"], found["within_25_percent"], found["within_30_percent"]) == (3, 1, 2)
+    assert found["over_measured"] == pytest.approx((1.2 * 0.725 * 4.0) ** (1 / 3))
+
+
 def test_what_is_left_to_pytorch_counts_in_no_mean():
     row = made_up((2.0, 2.0), (2.0, 2.0))
     for measured in row["layouts"].values():

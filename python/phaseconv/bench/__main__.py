@@ -19,7 +19,7 @@ import phaseconv
 from ..problem import Wrong
 from . import ceilings, environment, figures, page
 from .clock import Clock, clock_of
-from .measure import measure
+from .measure import SEED, measure
 from .problems import TYPES, Problem, read_suite, stated_type, variant
 
 DONE, WRONG, INVALID, UNSUPPORTED, FILE_TROUBLE = range(5)  # exit codes, as those of phaseconv
@@ -254,7 +254,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     for row in document["results"]:
         if not figures.passed(row):
             checks = {name: times["check"] for name, times in row["layouts"].items()}
-            say(f"wrong: {row['problem']}, seed fixed, on {device}: {json.dumps(checks)}")
+            say(f"wrong: {row['problem']}, seed {SEED}, on {device}: {json.dumps(checks)}")
     return document
 
 

@@ -92,6 +92,21 @@ def complete(row: dict[str, Any], ceilings: dict[str, Any], device: str) -> None
     }
 
 
+def prediction(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How the predicted times of channels-first layers compare with the measured ones."""
+    found = [
+        row["layouts"][FIRST]["phaseconv"]["predicted_ms"] / ours(row)
+        for row in rows
+        if row["layouts"][FIRST]["phaseconv"].get("predicted_ms")
+    ]
+    return {
+        "layers": len(found),
+        "over_measured": geometric_mean(found),
+        "within_25_percent": sum(0.75 <= ratio <= 1.25 for ratio in found),
+        "within_30_percent": sum(0.7 <= ratio <= 1.3 for ratio in found),
+    }
+
+
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Of layers of one type: geometric means, and how many layers PyTorch computes faster."""
     best = [row["ratios"]["best_layout"] for row in rows]
@@ -109,6 +124,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             layout: geometric_mean(row["floor_share"].get(layout) for row in rows)
             for layout in (FIRST, LAST)
         },
+        "prediction": prediction(rows),
     }
 
 

@@ -92,6 +92,19 @@ def summary_table(document: Document) -> str:
     return table(header, rows)
 
 
+def _predictions(summary: Document) -> str:
+    """One sentence a type."""
+    text = ""
+    for kind, of in summary.items():
+        if (found := of["prediction"])["layers"]:
+            text += (
+                f"\nPredicted times, `{kind}`: {found['within_30_percent']} of {found['layers']} "
+                f"layers within 30% of the measured one, {found['within_25_percent']} within 25%; "
+                f"{found['over_measured']:.2f} times it in the mean.\n"
+            )
+    return text
+
+
 def _layer(row: Document) -> list[str]:
     best = row["ratios"]["best_layout"]
     lost = best is None or best < 1
@@ -140,7 +153,7 @@ def _bench(stem: str, document: Document, plots: dict[str, str]) -> str:
         text += f"Batch {batch} in every problem.\n"
     if document["settings"]["keep_memory"]:
         text += "Freed memory stayed with the process (`--keep-memory`).\n"
-    text += "\n" + summary_table(document)
+    text += "\n" + summary_table(document) + _predictions(document["summary"])
     header = ["layer", "problem", "floor, ms", "ours, channels first", "ours, channels last"]
     header += ["PyTorch, channels first", "PyTorch, channels last", "ratio, channels first"]
     header += ["ratio to the better layout", "share, channels first", "share, channels last"]
