@@ -63,7 +63,9 @@ def moving_rates(clock: Clock, device: torch.device) -> Rates:
 def measure(clock: Clock, device: torch.device, kinds: Sequence[str]) -> Rates:
     """Rates of the fastest of some runs: bytes (read and written) and operations a second."""
     # float32 may be had from TF32 products, and 16 bits by way of float32 (figures.product_rate).
-    wanted = dict.fromkeys([*kinds, "f32", *(["tf32"] if device.type == "cuda" else [])])
+    wanted = dict.fromkeys(["f32", "tf32", *kinds])
+    if device.type != "cuda":
+        del wanted["tf32"]
     return {
         **moving_rates(clock, device),
         "products": {kind: product_rate(clock, device, kind) for kind in wanted},
