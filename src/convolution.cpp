@@ -56,6 +56,7 @@ const Problem& TransposedConvolution::problem() const { return executable_->prob
 const Device& TransposedConvolution::device() const { return executable_->device; }
 std::string TransposedConvolution::plan() const { return to_string(executable_->plan()); }
 std::string TransposedConvolution::backend() const { return executable_->backend(); }
+double TransposedConvolution::predicted_seconds() const { return executable_->decision.seconds(); }
 
 PackedWeights TransposedConvolution::pack(const void* weight, Stream stream) const {
   const std::size_t bytes = packed_bytes();

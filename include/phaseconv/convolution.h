@@ -98,8 +98,9 @@ class TransposedConvolution {
 
   const Problem& problem() const;
   const Device& device() const;
-  std::string plan() const;     ///< text form of the plan taken
-  std::string backend() const;  ///< for example "cpu AVX2" or "cuda sm_90a"
+  std::string plan() const;          ///< text form of the plan taken
+  std::string backend() const;       ///< for example "cpu AVX2" or "cuda sm_90a"
+  double predicted_seconds() const;  ///< what the planner expects one run to take
 
   /// Packs weights [ic, oc/g, *k], contiguous, in the problem's element type, on the device.
   /// Allocates the packed memory; asynchronous on `stream`.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import library  # noqa: F401  the operators below come from there
-from .packing import Gathering, Packing, derived, gathering, packing, prepare
+from .packing import Gathering, Packing, Prepared, derived, gathering, packing, prepare
 from .problem import TYPES, Arguments, Wrong
 
 _run = torch.ops.phaseconv.run.default
@@ -53,13 +53,7 @@ def execute(
     are converted to the input's type.
     """
     dtype = input.dtype
-    # As cuDNN, which computes grouped layers in float32 whatever the switch says.
-    tf32 = (
-        dtype is torch.float32
-        and groups == 1
-        and input.is_cuda
-        and torch.backends.cudnn.conv.fp32_precision == "tf32"
-    )
+    tf32 = uses_tf32(input, groups)
     if bias is None or (bias.dtype is dtype and bias.is_contiguous()):
         bias_key = None if bias is None else bias.shape
     else:
@@ -106,6 +100,22 @@ def execute(
     output = input.new_empty_strided(call.shape, call.strides)
     _run(call.handle, input, packed, bias, output)
     return output
+
+
+def uses_tf32(input: Tensor, groups: int) -> bool:
+    """As cuDNN, which computes grouped layers in float32 whatever the switch says."""
+    return (
+        input.dtype is torch.float32
+        and groups == 1
+        and input.is_cuda
+        and torch.backends.cudnn.conv.fp32_precision == "tf32"
+    )
+
+
+def prepared(arguments: Arguments) -> Prepared | None:
+    """What `execute` runs for tensors of one type; None where it leaves the call to PyTorch."""
+    call = _plan(arguments, False, uses_tf32(arguments.input, arguments.groups))
+    return None if call is None else call.weight.prepared
 
 
 def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:

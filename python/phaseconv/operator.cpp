@@ -1,4 +1,4 @@
-// The library, as PyTorch calls it: four small operators behind phaseconv.conv_transpose1d, 2d and
+// The library, as PyTorch calls it: a few small operators behind phaseconv.conv_transpose1d, 2d and
 // 3d. They hold no tensor and allocate none; which weights are packed, and for how long, is decided
 // in packing.py. Only the stable interface of LibTorch is used here, so that one binary serves
 // PyTorch 2.11 and later, with and without CUDA.
@@ -188,6 +188,16 @@ std::string plan(std::int64_t handle) {
   return conv.backend() + ", " + conv.plan();
 }
 
+double predicted_seconds(std::int64_t handle) {
+  return Table::get().find(handle).predicted_seconds();
+}
+
+/// Bytes of all tensors of a problem, each once, and its exact operations.
+std::tuple<double, double> cost(std::string text) {
+  const Problem problem = parse(text);
+  return {problem.bytes(), problem.flops()};
+}
+
 std::size_t bytes(const Problem& problem, Index elements) {
   return static_cast<std::size_t>(elements) * element_size(problem.type);
 }
@@ -222,7 +232,9 @@ STABLE_TORCH_LIBRARY(phaseconv, library) {
   library.def("prepare(str problem, int device, str[] nvrtc) -> (int, int, int[])");
   library.def("release(int handle) -> ()");
   library.def("check(str problem) -> str");
+  library.def("cost(str problem) -> (float, float)");
   library.def("plan(int handle) -> str");
+  library.def("predicted_seconds(int handle) -> float");
   library.def("pack(int handle, Tensor weight, Tensor(a!) packed) -> ()");
   library.def(
       "run(int handle, Tensor input, Tensor packed, Tensor? bias, Tensor(a!) output) -> ()");
@@ -233,7 +245,9 @@ STABLE_TORCH_LIBRARY_IMPL(phaseconv, CompositeExplicitAutograd, library) {
   library.impl("prepare", TORCH_BOX(&prepare_convolution));
   library.impl("release", TORCH_BOX(&release));
   library.impl("check", TORCH_BOX(&check_problem));
+  library.impl("cost", TORCH_BOX(&cost));
   library.impl("plan", TORCH_BOX(&plan));
+  library.impl("predicted_seconds", TORCH_BOX(&predicted_seconds));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(phaseconv, CPU, library) {

@@ -43,7 +43,12 @@ class Prepared:
 
     @property
     def plan(self) -> str:
+        """Backend and plan, for example "cpu AVX3, cells:fused1,oc8"."""
         return ops.plan(self.handle)
+
+    @property
+    def predicted_seconds(self) -> float:
+        return ops.predicted_seconds(self.handle)
 
 
 _prepared: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
