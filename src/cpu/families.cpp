@@ -139,7 +139,7 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
       const double sums = real(a * b);
       // Vectors of cells come from anywhere in the second-level cache, those of weights in order.
       const double loads = t.lanes == Lanes::groups ? sums + real(b)
-                           : cells_in_columns       ? real(a) + 2 * real(b)
+                           : cells_in_columns       ? real(a) + 3 * real(b)
                                                     : real(a + b);
       step += real(na * nb) * std::max({sums / 2, loads / 2, latency});
       tiles += real(na * nb);

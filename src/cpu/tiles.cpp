@@ -20,28 +20,31 @@ class Tiles {
     p.taps = w.taps;
     p.tap_count = w.tap_count;
     p.sums_row = t.phase_rows() ? t.rows * t.columns : t.columns;
-    p.depth = t.lanes == Lanes::groups ? 1 : w.depth;
-    p.start = w.starts;
     p.start_along = !cells_in_columns;
     p.start_row = cells_in_columns && !t.phase_rows() ? 1 : 0;
-    // Tiles along the rows, the smaller operand, for each vector tile: the larger one stays near.
-    for (Index v = 0; v < vectors; v += t.vector_tile) {
-      const Index some = std::min(t.vector_tile, vectors - v);
-      if (rows <= t.row_tile && v == 0 && whole_vectors > 0) {
-        // There is one tile of rows: the vector tiles in one go.
-        tile(p, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
-        v = whole_vectors - t.vector_tile;
-        continue;
+    const Index depth = t.lanes == Lanes::groups ? 1 : w.depth;
+    for (Index i = 0; i < depth; i += t.depth_at_once) {
+      p.depth = std::min(t.depth_at_once, depth - i);
+      p.start = i == 0 ? w.starts : nullptr;
+      // Tiles along the rows, the smaller operand, for each vector tile: the larger one stays near.
+      for (Index v = 0; v < vectors; v += t.vector_tile) {
+        const Index some = std::min(t.vector_tile, vectors - v);
+        if (rows <= t.row_tile && v == 0 && whole_vectors > 0) {
+          // There is one tile of rows: the vector tiles in one go.
+          tile(p, i, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
+          v = whole_vectors - t.vector_tile;
+          continue;
+        }
+        if (whole_rows > 0) tile(p, i, 0, t.row_tile, v, some, whole_rows / t.row_tile, false);
+        if (whole_rows < rows) tile(p, i, whole_rows, rows - whole_rows, v, some, 1, false);
       }
-      if (whole_rows > 0) tile(p, 0, t.row_tile, v, some, whole_rows / t.row_tile, false);
-      if (whole_rows < rows) tile(p, whole_rows, rows - whole_rows, v, some, 1, false);
     }
   }
 
  private:
-  /// Multiplies `repeats` register tiles, the first one at row `row` and vector `vector`, the next
-  /// ones beside it along the vectors or along the rows.
-  void tile(Product p, Index row, Index rows, Index vector, Index vectors, Index repeats,
+  /// Multiplies from input channel `i` on `repeats` register tiles, the first one at row `row` and
+  /// vector `vector`, the next ones beside it along the vectors or along the rows.
+  void tile(Product p, Index i, Index row, Index rows, Index vector, Index vectors, Index repeats,
             bool along_vectors) const {
     const Index column = vector * t.vector_lanes;
     const Index next_row = along_vectors ? 0 : rows;
@@ -49,8 +52,10 @@ class Tiles {
     const Index first = w.channel + (t.phase_rows() ? 0 : cells_in_columns ? row : column);
     const Index width = t.weight_width(first);
     const Index weight_step = t.problem.kernel_positions() * t.depth;  // for one more channel
-    const float* tile_weights = w.weights + t.weight_offset(w.group, first) + w.depth_begin * width;
+    const float* tile_weights =
+        w.weights + t.weight_offset(w.group, first) + (w.depth_begin + i) * width;
     p.sums = w.sums + w.cell_begin * (cells_in_columns ? 1 : t.columns) + row * p.sums_row + column;
+    const float* input = w.staged->data + i * w.staged->channel_step;
     p.repeats = repeats;
     p.sums_repeat = next_row * p.sums_row + next_column;
     if (p.start != nullptr) {
@@ -64,13 +69,13 @@ class Tiles {
       p.scalar_row = t.phase_rows() ? t.depth : 1;
       p.scalar_next = width;
       p.scalar_repeat = next_row * (t.phase_rows() ? t.depth : weight_step);
-      p.vectors = w.staged->data + column;
+      p.vectors = input + column;
       p.vector_tap = 1;
       p.vector_next = w.staged->channel_step;
       p.vector_repeat = next_column;
     } else {
       const Index elementwise = t.lanes == Lanes::groups ? 1 : 0;
-      p.scalars = w.staged->data + row * w.staged->position_step + elementwise * column;
+      p.scalars = input + row * w.staged->position_step + elementwise * column;
       p.scalar_tap = w.staged->position_step;
       p.scalar_row = w.staged->position_step;
       p.scalar_next = 1;
@@ -85,9 +90,9 @@ class Tiles {
       table[rows - 1][vectors - 1](p);
       return;
     }
-    for (Index i = 0; i < repeats; ++i) {
-      multiply_inside(p, rows, vectors * t.vector_lanes, row + i * next_row,
-                      column + i * next_column);
+    for (Index r = 0; r < repeats; ++r) {
+      multiply_inside(p, rows, vectors * t.vector_lanes, row + r * next_row,
+                      column + r * next_column);
       p.scalars += p.scalar_repeat;
       p.vectors += p.vector_repeat;
       p.sums += p.sums_repeat;

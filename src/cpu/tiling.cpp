@@ -15,6 +15,7 @@ constexpr Index stream_bytes = Index{1} << 25;
 // the cache of this machine, and not the box of this plan: parts set the order of the additions.
 constexpr Index part_floats = Index{1} << 16;
 constexpr Index part_cells = 64;
+constexpr Index few_taps = 4;
 constexpr Index least_depth = 16;  ///< before shifts are staged one at a time
 
 // Floats of sums: phases that are more than that are computed a few at a time.
@@ -66,6 +67,10 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
   part_depth = std::clamp(part_floats / positions(), Index{1}, depth);
   parts = ceil_div(depth, part_depth);
   for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
+
+  Index taps = 1;  // the most that a phase has
+  for (const Phases& axis : phases) taps *= ceil_div(axis.axis.kernel, axis.tap_step);
+  depth_at_once = taps_w_first || taps > tap_capacity ? depth : taps > few_taps ? 32 : 64;
 
   const Index row = box[2] + window[2] - 1;
   const Index plane = (box[1] + window[1] - 1) * row;

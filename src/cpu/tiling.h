@@ -11,6 +11,8 @@
 
 namespace phaseconv::cpu {
 
+constexpr Index tap_capacity = 64;  ///< taps of one phase whose places are worked out at a time
+
 constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
 
@@ -59,6 +61,9 @@ struct Tiling {
   // depends on the problem alone, so that every plan adds in the same order.
   std::array<Index, 3> window;
   Index part_depth;
+  /// Of a part, the input channels that all taps of a phase are multiplied with before the next
+  /// ones, so that what they read stays in a first-level cache. It orders the additions too.
+  Index depth_at_once;
   Index parts;
 
   // The staged input keeps the planes that the shifts along d reach, plane d in slot d modulo
