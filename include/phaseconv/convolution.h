@@ -114,10 +114,10 @@ class TransposedConvolution {
 
   /// Computes output from input, both contiguous in the problem's layout, on the device, aligned to
   /// their elements. `bias` [oc] must be given exactly where the problem has one. Every output
-  /// element is written. CUDA: allocates nothing and waits for nothing, asynchronous on `stream`; it
-  /// can be captured in a graph (prepare and pack before). CPU: returns when done; each thread that
-  /// takes part keeps a working memory of at most about the size of its second-level cache, however
-  /// large the problem.
+  /// element is written. CUDA: allocates nothing and waits for nothing, asynchronous on `stream`;
+  /// it can be captured in a graph (prepare and pack before). CPU: returns when done; each thread
+  /// that takes part keeps a working memory of at most about the size of its second-level cache,
+  /// however large the problem.
   void run(const void* input, const PackedWeights& weights, const void* bias, void* output,
            Stream stream = nullptr) const;
 
