@@ -53,8 +53,8 @@ class CpuExecutable : public Executable {
     auto* header = new (packed) cpu::WeightHeader;
     auto* values = reinterpret_cast<float*>(header + 1);
     std::atomic<bool> finite = true;
-    parallel_(tiling_.groups, [&](Index begin, Index end) {
-      if (!cpu::pack_groups(tiling_, weight, values, begin, end)) finite = false;
+    parallel_(tiling_.weight_tiles(), [&](Index begin, Index end) {
+      if (!cpu::pack_tiles(tiling_, weight, values, begin, end)) finite = false;
     });
     header->finite = finite;
   }

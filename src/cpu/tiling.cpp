@@ -115,20 +115,22 @@ std::size_t Tiling::weight_bytes() const {
   return sizeof(WeightHeader) + static_cast<std::size_t>(groups * weight_group()) * sizeof(float);
 }
 
-bool pack_groups(const Tiling& t, const void* weight, float* packed, Index begin, Index end) {
+bool pack_tiles(const Tiling& t, const void* weight, float* packed, Index begin, Index end) {
   const Index taps = t.problem.kernel_positions();
-  std::fill_n(packed + begin * t.weight_group(), (end - begin) * t.weight_group(), 0.0f);
+  const Index tiles = ceil_div(t.channels, t.weight_tile());
   bool finite = true;
-  for (Index g = begin; g < end; ++g) {
-    for (Index o = 0; o < t.channels; ++o) {
-      const Index first = o / t.weight_tile() * t.weight_tile();
-      const Index width = t.weight_width(first);
+  for (Index tile = begin; tile < end; ++tile) {
+    const Index g = tile / tiles;
+    const Index first = tile % tiles * t.weight_tile();
+    const Index width = t.weight_width(first);
+    float* const to = packed + t.weight_offset(g, first);
+    std::fill_n(to, taps * t.depth * width, 0.0f);
+    for (Index o = 0; o < std::min(width, t.channels - first); ++o) {
       for (Index i = 0; i < t.depth; ++i) {
-        float* to = packed + t.weight_offset(g, first) + i * width + o - first;
-        const Index from = ((g * t.depth + i) * t.channels + o) * taps;
+        const Index from = ((g * t.depth + i) * t.channels + first + o) * taps;
         for (Index tap = 0; tap < taps; ++tap) {
           const float w = load_operand(weight, t.problem.type, from + tap);
-          to[tap * t.depth * width] = w;
+          to[(tap * t.depth + i) * width + o] = w;
           finite = finite && std::isfinite(w);
         }
       }

@@ -91,6 +91,7 @@ struct Tiling {
     if (phase_rows()) return 1;
     return lanes == Lanes::cells ? row_tile : vector_tile * vector_lanes;
   }
+  Index weight_tiles() const { return groups * ceil_div(channels, weight_tile()); }
   Index weight_width(Index first_channel) const;  ///< of the tile that begins there
   Index weight_group() const;                     ///< floats of one group
   /// Where the weights of the tile that begins at a channel start, in floats.
@@ -106,8 +107,8 @@ struct alignas(64) WeightHeader {
   bool finite = true;
 };
 
-/// Packs the weights [ic, oc/g, *k] of groups [begin, end) of the tiling; returns whether all are
-/// finite.
-bool pack_groups(const Tiling& tiling, const void* weight, float* packed, Index begin, Index end);
+/// Packs weight tiles [begin, end) of Tiling::weight_tiles() from the weights [ic, oc/g, *k]; returns
+/// whether all of theirs are finite.
+bool pack_tiles(const Tiling& tiling, const void* weight, float* packed, Index begin, Index end);
 
 }  // namespace phaseconv::cpu
