@@ -107,8 +107,8 @@ struct alignas(64) WeightHeader {
   bool finite = true;
 };
 
-/// Packs weight tiles [begin, end) of Tiling::weight_tiles() from the weights [ic, oc/g, *k]; returns
-/// whether all of theirs are finite.
+/// Packs weight tiles [begin, end) of Tiling::weight_tiles() from the weights [ic, oc/g, *k];
+/// returns whether all of theirs are finite.
 bool pack_tiles(const Tiling& tiling, const void* weight, float* packed, Index begin, Index end);
 
 }  // namespace phaseconv::cpu
