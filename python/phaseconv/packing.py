@@ -43,7 +43,7 @@ class Prepared:
 
     @property
     def plan(self) -> str:
-        """Backend and plan, for example "cpu AVX3, cells:fused1,oc8"."""
+        """Backend and plan, for example "cpu AVX3, cells:oc8"."""
         return ops.plan(self.handle)
 
     @property

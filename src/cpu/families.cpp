@@ -91,7 +91,6 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
     plan.family = lanes == Lanes::cells      ? "cells"
                   : lanes == Lanes::channels ? "channels"
                                              : "groups";
-    plan.fused_axes = 1;
     plan.channel_tile = lanes == Lanes::cells ? rows : vectors;
     plan.cell_tile = lanes == Lanes::cells ? vectors : rows;
     choose_box(plan, lanes, problem, machine);

@@ -7,7 +7,7 @@ namespace phaseconv {
 namespace {
 
 /// Moves a legal candidate to the front: the one whose text is `wanted`, else the first whose text
-/// starts with it ("cells:fused1" is a plan, and the beginning of others).
+/// starts with it ("direct:fused1" is a plan, and the beginning of others).
 bool take(std::vector<Candidate>& candidates, std::string_view wanted) {
   const auto find = [&](auto&& matches) {
     return std::ranges::find_if(candidates, [&](const Candidate& candidate) {
