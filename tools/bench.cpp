@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <future>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -23,12 +24,14 @@ using Json = nlohmann::ordered_json;
 struct BenchOptions {
   ProblemList problems;
   int repeats = 0;  ///< 0: as many as fit in about a second
+  int plans = 1;    ///< of each problem
 };
 
 struct Measurement {
   Problem problem;
   std::string plan, backend;
   double prepare_ms = 0;
+  double predicted_ms = 0;
   std::vector<double> times_ms;  ///< sorted
   Ceilings ceilings;
 
@@ -42,36 +45,82 @@ struct Measurement {
   double floor_share() const { return quantile(0.5) > 0 ? floor_ms() / quantile(0.5) : 0; }
 };
 
-Measurement measure(const Problem& problem, const Device& device, const Options& options,
-                    int repeats) {
-  check_memory(problem);
-  Measurement result{problem, {}, {}, 0, {}, {}};
-  const auto start = std::chrono::steady_clock::now();
-  const TransposedConvolution conv = prepare(problem, device, options);
-  const std::chrono::duration<double, std::milli> elapsed =
-      std::chrono::steady_clock::now() - start;
-  result.prepare_ms = elapsed.count();
-  result.plan = conv.plan();
-  result.backend = conv.backend();
-
-  const check::Data data = check::make_data(problem, check::Fill::random, 1);
-  const check::DeviceArray weight(device, data.weight);
-  const check::DeviceArray bias(device, data.bias);
-  const check::DeviceArray input(device, data.input);
-  const check::DeviceArray output(
-      device, static_cast<std::size_t>(problem.output_elements()) * element_size(problem.type));
-  const PackedWeights packed = conv.pack(weight.data());
-  const auto work = [&] {
-    conv.run(input.data(), packed, problem.bias ? bias.data() : nullptr, output.data());
-  };
-  const Backend& on = backend(device.kind);
-  if (repeats == 0) {
-    const double once = on.time(device, work, 1).front();
-    repeats = static_cast<int>(std::clamp(1e3 / std::max(once, 1e-3), 5.0, 200.0));
+/// A problem's arrays on the device, for as many plans as are to be timed on them.
+class Arrays {
+ public:
+  Arrays(const Problem& problem, const Device& device)
+      : data_(check::make_data(problem, check::Fill::random, 1)),
+        weight_(device, data_.weight),
+        bias_(device, data_.bias),
+        input_(device, data_.input),
+        output_(device,
+                static_cast<std::size_t>(problem.output_elements()) * element_size(problem.type)) {
   }
-  result.times_ms = on.time(device, work, repeats);
-  std::ranges::sort(result.times_ms);
-  return result;
+
+  std::vector<double> time(const TransposedConvolution& conv, int repeats) const {
+    const PackedWeights packed = conv.pack(weight_.data());
+    const auto work = [&] {
+      conv.run(input_.data(), packed, conv.problem().bias ? bias_.data() : nullptr,
+               output_.data());
+    };
+    const Backend& on = backend(conv.device().kind);
+    if (repeats == 0) {
+      const double once = on.time(conv.device(), work, 1).front();
+      repeats = static_cast<int>(std::clamp(1e3 / std::max(once, 1e-3), 5.0, 200.0));
+    }
+    std::vector<double> times = on.time(conv.device(), work, repeats);
+    std::ranges::sort(times);
+    return times;
+  }
+
+ private:
+  check::Data data_;
+  check::DeviceArray weight_, bias_, input_, output_;
+};
+
+/// Of the legal candidates `count`, evenly spread from the cheapest to three times its prediction;
+/// one: the planner's choice.
+std::vector<std::string> plans_to_time(const Problem& problem, const Device& device,
+                                       const Options& options, int count) {
+  if (count == 1) return {options.plan};
+  const Backend& on = backend(device.kind);
+  const Decision decision = on.decide(problem, on.machine(device, options), options);
+  std::vector<std::string> legal;
+  for (const Candidate& candidate : decision.candidates) {
+    if (!candidate.refusal.empty() || candidate.seconds > 3 * decision.seconds()) break;
+    std::string text = to_string(candidate.plan);
+    if (text.starts_with(options.plan)) legal.push_back(std::move(text));
+  }
+  const std::size_t wanted = std::min(legal.size(), static_cast<std::size_t>(count));
+  std::vector<std::string> chosen;
+  for (std::size_t i = 0; i < wanted; ++i) chosen.push_back(legal[i * legal.size() / wanted]);
+  return chosen;
+}
+
+/// Prepares all plans at once: compilers take their time.
+std::vector<Measurement> measure(const Problem& problem, const Device& device,
+                                 const Options& options, const BenchOptions& arguments) {
+  check_memory(problem);
+  std::vector<std::future<std::pair<TransposedConvolution, double>>> prepared;
+  for (const std::string& plan : plans_to_time(problem, device, options, arguments.plans)) {
+    prepared.push_back(std::async(std::launch::async, [&problem, &device, &options, plan] {
+      Options own = options;
+      own.plan = plan;
+      const auto start = std::chrono::steady_clock::now();
+      TransposedConvolution conv = prepare(problem, device, own);
+      const std::chrono::duration<double, std::milli> elapsed =
+          std::chrono::steady_clock::now() - start;
+      return std::pair(std::move(conv), elapsed.count());
+    }));
+  }
+  const Arrays arrays(problem, device);
+  std::vector<Measurement> results;
+  for (auto& future : prepared) {
+    const auto [conv, prepare_ms] = future.get();
+    results.push_back({problem, conv.plan(), conv.backend(), prepare_ms,
+                       1e3 * conv.predicted_seconds(), arrays.time(conv, arguments.repeats), {}});
+  }
+  return results;
 }
 
 Json to_json(const Measurement& result, const Device& device) {
@@ -84,6 +133,7 @@ Json to_json(const Measurement& result, const Device& device) {
           {"p95_ms", result.quantile(0.95)},
           {"repeats", result.times_ms.size()},
           {"prepare_ms", result.prepare_ms},
+          {"predicted_ms", result.predicted_ms},
           {"bytes", result.problem.bytes()},
           {"flops", result.problem.flops()},
           {"floor_ms", result.floor_ms()},
@@ -121,11 +171,12 @@ int bench(const Invocation& invocation, const BenchOptions& arguments) {
       if (!ceilings.contains(problem.type)) {
         ceilings[problem.type] = backend(device.kind).ceilings(device, problem.type, options);
       }
-      Measurement result = measure(problem, device, options, arguments.repeats);
-      result.ceilings = ceilings[problem.type];
-      progress.clear();
-      results.push_back(to_json(result, device));
-      if (!invocation.common.json) print_row(result);
+      for (Measurement& result : measure(problem, device, options, arguments)) {
+        result.ceilings = ceilings[problem.type];
+        progress.clear();
+        results.push_back(to_json(result, device));
+        if (!invocation.common.json) print_row(result);
+      }
     } catch (const Unsupported& error) {
       progress.clear();
       std::cerr << "phaseconv: " << error.what() << '\n';
@@ -156,6 +207,10 @@ void add_bench(CLI::App& program, Invocation& invocation) {
   arguments->problems.add_to(*command);
   command->add_option("--repeats", arguments->repeats, "timed runs (default: about a second)")
       ->check(CLI::Range(1, 1000000));
+  command
+      ->add_option("--plans", arguments->plans,
+                   "plans of each problem: the cheapest and others, spread over predicted times")
+      ->check(CLI::Range(1, 1000));
 }
 
 }  // namespace phaseconv::tools

@@ -101,6 +101,43 @@ struct Phases {
     return tap < axis.kernel ? tap : axis.kernel;
   }
 
+  /// Of an output position: its cell, and the lowest tap that reaches it.
+  PHASECONV_FUNCTION Index cell_of(Index output) const {
+    return (output + axis.padding) / axis.stride;
+  }
+  PHASECONV_FUNCTION Index first_tap_of(Index output) const {
+    return first_tap((output + axis.padding) % axis.stride);
+  }
+
+  /// Phases that a tap reaches, in the order of their first taps: the n-th one's first tap is n.
+  PHASECONV_FUNCTION Index live_count() const {
+    return axis.kernel < tap_step ? axis.kernel : tap_step;
+  }
+  PHASECONV_FUNCTION Index live_phase(Index n) const { return phase(n); }
+
+  /// The different shifts of all taps, ascending: shift_at(0), ... shift_at(shift_count() - 1).
+  /// Where the dilation is at most the stride, no shift up to the largest is left out; where it is
+  /// larger, every tap has a shift of its own.
+  PHASECONV_FUNCTION Index shift_count() const {
+    return axis.dilation <= axis.stride ? max_shift() + 1 : axis.kernel;
+  }
+  PHASECONV_FUNCTION Index shift_at(Index n) const {
+    return axis.dilation <= axis.stride ? n : shift(n);
+  }
+  /// The n for which shift_at(n) is the shift of a tap.
+  PHASECONV_FUNCTION Index shift_index(Index tap) const {
+    return axis.dilation <= axis.stride ? shift(tap) : tap;
+  }
+
+  /// The tap that leads from the input at a shift to the n-th live phase; `axis.kernel` where there
+  /// is none.
+  PHASECONV_FUNCTION Index tap_between(Index n, Index wanted_shift) const {
+    const Index beyond = wanted_shift - shift(n);
+    if (beyond < 0 || beyond % shift_step != 0) return axis.kernel;
+    const Index tap = n + beyond / shift_step * tap_step;
+    return tap < axis.kernel ? tap : axis.kernel;
+  }
+
   /// Cells that hold at least one output: [cell_begin, cell_end). The first and the last may be
   /// cut.
   PHASECONV_FUNCTION Index cell_begin() const { return axis.padding / axis.stride; }

@@ -66,17 +66,19 @@ struct Typical {
   int float_lanes;               ///< float32 multiply-adds a clock, of one multiprocessor
   double clock;                  ///< boost, hertz
   double copy_bytes_per_second;  ///< by the data sheet, less a tenth
+  int shared_kilobytes;          ///< of a block, at most
+  int tf32_lanes;                ///< TF32 multiply-adds a clock of `mma`, of one multiprocessor
 };
 constexpr Typical kTypical[] = {
-    {80, "NVIDIA A100 40GB", 108, 64, 1.410e9, 1.40e12},
-    {86, "NVIDIA GeForce RTX 3090", 82, 128, 1.695e9, 0.84e12},
-    {87, "NVIDIA Jetson AGX Orin", 16, 128, 1.300e9, 0.18e12},
-    {89, "NVIDIA L40S", 142, 128, 2.520e9, 0.78e12},
-    {90, "NVIDIA H100 80GB HBM3", 132, 128, 1.980e9, 3.00e12},
-    {100, "NVIDIA B200", 148, 128, 1.965e9, 7.20e12},
-    {110, "NVIDIA Jetson AGX Thor", 20, 128, 1.575e9, 0.25e12},
-    {120, "NVIDIA GeForce RTX 5090", 170, 128, 2.407e9, 1.61e12},
-    {121, "NVIDIA GB10", 48, 128, 2.418e9, 0.25e12},
+    {80, "NVIDIA A100 40GB", 108, 64, 1.410e9, 1.40e12, 163, 512},
+    {86, "NVIDIA GeForce RTX 3090", 82, 128, 1.695e9, 0.84e12, 99, 128},
+    {87, "NVIDIA Jetson AGX Orin", 16, 128, 1.300e9, 0.18e12, 163, 256},
+    {89, "NVIDIA L40S", 142, 128, 2.520e9, 0.78e12, 99, 256},
+    {90, "NVIDIA H100 80GB HBM3", 132, 128, 1.980e9, 3.00e12, 227, 512},
+    {100, "NVIDIA B200", 148, 128, 1.965e9, 7.20e12, 227, 512},
+    {110, "NVIDIA Jetson AGX Thor", 20, 128, 1.575e9, 0.25e12, 227, 512},
+    {120, "NVIDIA GeForce RTX 5090", 170, 128, 2.407e9, 1.61e12, 99, 128},
+    {121, "NVIDIA GB10", 48, 128, 2.418e9, 0.25e12, 99, 128},
 };
 
 /// One that is not listed is like the nearest older one.
@@ -162,6 +164,8 @@ Machine typical_machine(const std::string& arch) {
   machine.registers = 65536;
   machine.copy_bytes_per_second = gpu.copy_bytes_per_second;
   machine.fma_flops_per_second = 2.0 * gpu.multiprocessors * gpu.float_lanes * gpu.clock;
+  machine.tf32_flops_per_second = 2.0 * gpu.multiprocessors * gpu.tf32_lanes * gpu.clock;
+  machine.shared_bytes = Index{1024} * gpu.shared_kilobytes;
   return machine;
 }
 
@@ -176,8 +180,11 @@ Machine describe(const Context& context) {
   machine.registers = context.attribute(CUdeviceAttribute::max_registers_per_multiprocessor);
   // Drivers may leave a clock at zero: then the typical one stands in.
   const double clock = 1e3 * attribute(CUdeviceAttribute::clock_rate);
-  machine.fma_flops_per_second =
-      2.0 * machine.units * gpu.float_lanes * (clock > 0 ? clock : gpu.clock);
+  const double units_per_second = machine.units * (clock > 0 ? clock : gpu.clock);
+  machine.fma_flops_per_second = 2.0 * gpu.float_lanes * units_per_second;
+  machine.tf32_flops_per_second = 2.0 * gpu.tf32_lanes * units_per_second;
+  machine.shared_bytes =
+      context.attribute(CUdeviceAttribute::max_shared_memory_per_block_optin);
   // Two transfers a clock; copies reach nine tenths of the bus.
   const double bytes_per_second = 1e3 * attribute(CUdeviceAttribute::memory_clock_rate) * 2 *
                                   attribute(CUdeviceAttribute::global_memory_bus_width) / 8;

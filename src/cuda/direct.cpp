@@ -54,7 +54,19 @@ Index product(Index a, Index b) {
   return __builtin_mul_overflow(a, b, &result) ? bound : std::min(result, bound);
 }
 
-}  // namespace
+/// Blocks of threads that cover the output once.
+Index blocks(const Problem& problem, const Plan& plan) {
+  Index count = divide_up(cell_tiles(problem, plan), plan.threads) * problem.groups *
+                channel_tiles(problem, plan);
+  for (const PlannedAxis& axis : planned(problem, plan)) count *= axis.left();
+  return count;
+}
+
+/// Bytes of packed weights.
+Index packed_bytes(const Problem& problem, const Plan& plan) {
+  return problem.in_channels * channel_tiles(problem, plan) * plan.channel_tile *
+         problem.kernel_positions() * static_cast<Index>(sizeof(float));
+}
 
 std::vector<Plan> plans(const Problem& problem, const Machine&) {
   std::vector<Plan> list;
@@ -135,16 +147,26 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   return std::max(arithmetic, memory) + 3e-6;
 }
 
-Index blocks(const Problem& problem, const Plan& plan) {
-  Index count = divide_up(cell_tiles(problem, plan), plan.threads) * problem.groups *
-                channel_tiles(problem, plan);
-  for (const PlannedAxis& axis : planned(problem, plan)) count *= axis.left();
-  return count;
+KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {
+  return {blocks(problem, plan), 0, packed_bytes(problem, plan)};
 }
 
-Index packed_bytes(const Problem& problem, const Plan& plan) {
-  return problem.in_channels * channel_tiles(problem, plan) * plan.channel_tile *
-         problem.kernel_positions() * static_cast<Index>(sizeof(float));
+std::vector<KernelFamily::Constant> constants(const Problem&, const Plan& plan) {
+  return {{"int", "fused_axes", std::to_string(plan.fused_axes)},
+          {"int", "channel_tile", std::to_string(plan.channel_tile)},
+          {"int", "cell_tile", std::to_string(plan.cell_tile)},
+          {"int", "threads", std::to_string(plan.threads)}};
+}
+
+}  // namespace
+
+KernelFamily family() {
+  return {{"direct", "one thread a cell tile, plain multiply-adds, every problem", plans, refusal,
+           seconds},
+          "Direct",
+          {"pack", "direct"},
+          sizes,
+          constants};
 }
 
 }  // namespace phaseconv::cuda::direct

@@ -7,6 +7,7 @@
 
 #include "cuda/direct.h"
 #include "cuda/kernel_files.h"
+#include "cuda/phase_mma.h"
 
 namespace phaseconv::cuda {
 namespace {
@@ -82,12 +83,11 @@ std::string problem_struct(const Problem& problem) {
   return out.end();
 }
 
-std::string plan_struct(const Plan& plan) {
+std::string plan_struct(const KernelFamily& family, const Problem& problem, const Plan& plan) {
   Struct out("ThePlan");
-  out.constant("int", "fused_axes", std::to_string(plan.fused_axes));
-  out.constant("int", "channel_tile", std::to_string(plan.channel_tile));
-  out.constant("int", "cell_tile", std::to_string(plan.cell_tile));
-  out.constant("int", "threads", std::to_string(plan.threads));
+  for (const auto& [type, name, value] : family.constants(problem, plan)) {
+    out.constant(std::string(type).c_str(), name, value);
+  }
   return out.end();
 }
 
@@ -99,54 +99,60 @@ constexpr Index kMostBlocks = std::numeric_limits<std::int32_t>::max();
 std::string kernel_text(std::string_view name) { return bare_text(name, ""); }
 
 KernelSource generate_source(const Problem& problem, const Plan& plan, std::string_view suffix) {
-  const Index blocks = direct::blocks(problem, plan);
-  const Index bytes = direct::packed_bytes(problem, plan);
+  const KernelFamily& family = kernel_family(plan);
+  const KernelFamily::Sizes sizes = family.sizes(problem, plan);
   const std::string ending(suffix);
 
   KernelSource source;
-  source.packed_bytes = static_cast<std::size_t>(bytes);
-  source.run = {"phaseconv_run" + ending, static_cast<unsigned>(std::min(blocks, kMostBlocks)),
-                static_cast<unsigned>(plan.threads), 0};
-  const Index pack_blocks = bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
+  source.packed_bytes = static_cast<std::size_t>(sizes.packed_bytes);
+  source.run = {"phaseconv_run" + ending, static_cast<unsigned>(std::min(sizes.blocks, kMostBlocks)),
+                static_cast<unsigned>(plan.threads), static_cast<unsigned>(sizes.shared_bytes)};
+  const Index pack_blocks = sizes.packed_bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
   source.pack = {"phaseconv_pack" + ending,
                  static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)), kPackThreads, 0};
 
   const std::string space = "phaseconv::generated" + ending;
+  const std::string bounds =
+      "ThePlan::threads" + (plan.resident > 0 ? ", " + std::to_string(plan.resident) : "");
   source.generated =
       "// " + to_string(problem) + "\n// " + to_string(plan) + "\nnamespace " + space + " {\n\n" +
-      problem_struct(problem) + "\n" + plan_struct(plan) +
-      "\nusing Kernel = Direct<TheProblem, ThePlan>;\n" +
-      "static_assert(Kernel::blocks == " + std::to_string(blocks) +
-      ", \"the host launches another number of blocks\");\n" +
-      "static_assert(Kernel::Packed::bytes == " + std::to_string(bytes) +
+      problem_struct(problem) + "\n" + plan_struct(family, problem, plan) + "\nusing Kernel = " +
+      std::string(family.kernel) + "<TheProblem, ThePlan>;\n" + "static_assert(Kernel::blocks == " +
+      std::to_string(sizes.blocks) + ", \"the host launches another number of blocks\");\n" +
+      "static_assert(Kernel::shared_bytes == " + std::to_string(sizes.shared_bytes) +
+      ", \"the host asks for another size of shared memory\");\n" +
+      "static_assert(Kernel::Packed::bytes == " + std::to_string(sizes.packed_bytes) +
       ", \"the host allocates another size of packed weights\");\n\n" +
-      "extern \"C\" __global__ __launch_bounds__(ThePlan::threads)\nvoid " + source.run.kernel +
-      R"((const Kernel::Stored* input, const float* packed, const Kernel::Stored* bias,
-    Kernel::Stored* output) {
+      "extern \"C\" __global__ __launch_bounds__(" + bounds + ")\nvoid " + source.run.kernel +
+      R"((const Kernel::Stored* input, const Kernel::Packed::Word* packed,
+    const Kernel::Stored* bias, Kernel::Stored* output) {
   Kernel{input, packed, bias, output}.run();
 }
 
 extern "C" __global__ void )" +
-      source.pack.kernel + R"((const Kernel::Stored* weight, float* packed) {
+      source.pack.kernel + R"((const Kernel::Stored* weight, Kernel::Packed::Word* packed) {
   Kernel::Packed::pack(weight, packed);
 }
 
 )" + "}  // namespace " +
       space + "\n";
 
-  source.files = {"phases"};
+  source.files = {"phases", "numbers", "axes"};
   std::ranges::copy(element_files(problem.type), std::back_inserter(source.files));
-  source.files.insert(source.files.end(), {"pack", "direct"});
+  std::ranges::copy(family.files, std::back_inserter(source.files));
   for (const std::string_view file : source.files) source.text += numbered_text(file);
   source.text += "#line 1 \"generated\"\n" + source.generated;
   return source;
 }
 
+const KernelFamily& kernel_family(const Plan& plan) {
+  static const KernelFamily all[] = {phase_mma::family(), direct::family()};
+  return *std::ranges::find_if(
+      all, [&](const KernelFamily& one) { return plan.family == one.family.name; });
+}
+
 const std::vector<Family>& kernel_families() {
-  static const std::vector<Family> families = {
-      {"direct", "one thread a cell tile, plain multiply-adds, every problem", direct::plans,
-       direct::refusal, direct::seconds},
-  };
+  static const std::vector<Family> families = {phase_mma::family().family, direct::family().family};
   return families;
 }
 

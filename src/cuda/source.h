@@ -30,6 +30,26 @@ struct KernelSource {
   std::size_t packed_bytes = 0;
 };
 
+/// A family as the generator of sources knows it: what the planner asks for, and what goes into a
+/// text.
+struct KernelFamily {
+  Family family;
+  std::string_view kernel;              ///< the template, of Problem and Plan
+  std::vector<std::string_view> files;  ///< that it is made of, beside the element types'
+  /// What the host works out for a plan, and the kernel too: the generated source asserts that both
+  /// agree.
+  struct Sizes {
+    Index blocks = 0, shared_bytes = 0, packed_bytes = 0;
+  };
+  Sizes (*sizes)(const Problem&, const Plan&);
+  /// The plan's fields as the kernel wants them: types, names and values.
+  struct Constant {
+    std::string_view type;
+    std::string name, value;
+  };
+  std::vector<Constant> (*constants)(const Problem&, const Plan&);
+};
+
 /// Generated names end in `suffix`: the generated parts of several problems, each with its own, can
 /// follow the same files in one text.
 KernelSource generate_source(const Problem& problem, const Plan& plan,
@@ -40,5 +60,7 @@ std::string kernel_text(std::string_view name);
 
 /// The families of kernels, for the planner.
 const std::vector<Family>& kernel_families();
+/// The family of a plan.
+const KernelFamily& kernel_family(const Plan& plan);
 
 }  // namespace phaseconv::cuda

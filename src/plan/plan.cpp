@@ -21,6 +21,10 @@ std::string to_string(const Plan& plan) {
     separator = ',';
   }
   append("block", plan.channel_block, defaults.channel_block);
+  append("columns", plan.column_tile, defaults.column_tile);
+  append("groups", plan.group_block, defaults.group_block);
+  append("inputs", plan.input_block, defaults.input_block);
+  append("resident", plan.resident, defaults.resident);
   return out;
 }
 

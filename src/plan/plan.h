@@ -19,6 +19,11 @@ struct Plan {
   /// CPU: cells along d, h, w and output channels that one task takes from staged input.
   std::array<Index, 3> box{};
   Index channel_block = 0;
+  /// GPU blocks that stage inputs (with box and channel_block, of each group).
+  Index column_tile = 0;  ///< columns, phases times output channels, of a warp
+  Index group_block = 0;  ///< groups
+  Index input_block = 0;  ///< input channels staged at a time, of each group
+  int resident = 0;       ///< blocks that share a multiprocessor
 
   friend bool operator==(const Plan&, const Plan&) = default;
 };
@@ -36,6 +41,8 @@ struct Machine {
   double copy_bytes_per_second = 0;  ///< read plus written, device memory
   double fma_flops_per_second = 0;   ///< float32, no tensor cores
   Index cache_bytes = 0;             ///< second-level cache of a CPU core
+  Index shared_bytes = 0;            ///< shared memory of a GPU block, at most
+  double tf32_flops_per_second = 0;  ///< of tensor cores as warps drive them; 16-bit: twice that
 };
 
 /// One way to do it, with what it is expected to take or why it cannot be taken.

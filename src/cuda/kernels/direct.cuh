@@ -17,16 +17,6 @@ struct Choose<false, A, B> {
   using Type = B;
 };
 
-PHASECONV_FUNCTION Index minimum(Index a, Index b) { return a < b ? a : b; }
-
-/// The phases of an axis as values in registers or constants: in device code a static member object
-/// has no address, so each function makes its own, at compile time.
-template <Axis axis>
-__device__ __forceinline__ constexpr Phases phases_of() {
-  constexpr Phases phases(axis);
-  return phases;
-}
-
 /// How a thread goes along one axis: in steps, each with one shift, the taps that have this shift,
 /// and for each tap the slot of the sums that it feeds. Fused: a step is a shift, a slot is a
 /// phase.
@@ -37,7 +27,7 @@ struct Walk {
   static constexpr int unroll = 1 << 16;  ///< of the loop over steps: completely
   /// Of one step; a bound that does not depend on the step, so that the loop unrolls by itself.
   static constexpr int most_taps =
-      int(minimum((axis.stride + axis.dilation - 1) / axis.dilation, axis.kernel));
+      int(least((axis.stride + axis.dilation - 1) / axis.dilation, axis.kernel));
   static constexpr int slots = int(axis.stride);
   static constexpr int steps = int(phases.max_shift()) + 1;
 
@@ -135,6 +125,7 @@ struct Direct {
   static constexpr Index phases_d = WalkD::fused_phases ? 1 : Problem::d.stride;
   static constexpr Index blocks =
       cell_blocks * Problem::groups * phases_d * phases_h * phases_w * Packed::tiles;
+  static constexpr Index shared_bytes = 0;
 
   // Positions along an axis: 32 bits unless a size needs more, cut cells and shifts included.
   static PHASECONV_FUNCTION bool fits(const Axis& axis) {

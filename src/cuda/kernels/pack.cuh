@@ -10,6 +10,7 @@ namespace phaseconv {
 
 template <class Problem, class Plan>
 struct Packing {
+  using Word = float;
   static constexpr Index ic = Problem::in_channels / Problem::groups;   // of a group
   static constexpr Index oc = Problem::out_channels / Problem::groups;  // of a group
   static constexpr Index taps = Problem::d.kernel * Problem::h.kernel * Problem::w.kernel;

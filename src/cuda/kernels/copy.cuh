@@ -1,0 +1,57 @@
+// Copies between memory and a block's shared memory that go on while its threads do other things.
+#pragma once
+
+namespace phaseconv {
+
+__device__ __forceinline__ unsigned shared_address(const void* pointer) {
+  return unsigned(__cvta_generic_to_shared(pointer));
+}
+
+/// Copies 4 or 16 bytes to shared memory, aligned on both sides; zeros where there is nothing.
+template <int bytes>
+__device__ __forceinline__ void copy_to_shared(void* to, const void* from, bool exists) {
+  if constexpr (bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(exists ? 16 : 0)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(exists ? 4 : 0)
+                 : "memory");
+  }
+}
+
+/// Waits for this thread's copies to shared memory.
+__device__ __forceinline__ void wait_for_copies_to_shared() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+inline constexpr bool has_bulk_copies = true;
+
+/// Makes what this thread wrote to shared memory visible to bulk copies, once a barrier follows.
+__device__ __forceinline__ void fence_before_bulk_copies() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+/// Copies from shared memory, both sides aligned to 16 bytes, `bytes` a multiple of 16.
+__device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from, unsigned bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
+                   __cvta_generic_to_global(to)),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
+}
+/// Waits until this thread's bulk copies have read their shared memory.
+__device__ __forceinline__ void wait_for_bulk_reads() {
+  asm volatile(
+      "cp.async.bulk.commit_group;\n"
+      "cp.async.bulk.wait_group.read 0;" ::
+          : "memory");
+}
+#else
+inline constexpr bool has_bulk_copies = false;
+__device__ __forceinline__ void fence_before_bulk_copies() {}
+__device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
+__device__ __forceinline__ void wait_for_bulk_reads() {}
+#endif
+
+}  // namespace phaseconv

@@ -1,0 +1,23 @@
+// Integer arithmetic for sizes, on the host and in kernels.
+#pragma once
+
+#include "phaseconv/phases.h"
+
+namespace phaseconv {
+
+PHASECONV_FUNCTION Index least(Index a, Index b) { return a < b ? a : b; }
+PHASECONV_FUNCTION Index most(Index a, Index b) { return a > b ? a : b; }
+/// How many parts of a size hold the whole.
+PHASECONV_FUNCTION Index parts(Index whole, Index part) { return (whole + part - 1) / part; }
+PHASECONV_FUNCTION Index round_up(Index value, Index unit) { return parts(value, unit) * unit; }
+/// The least number from `value` on that is `like` modulo `unit`.
+PHASECONV_FUNCTION Index congruent(Index value, Index like, Index unit) {
+  return value + ((like - value) % unit + unit) % unit;
+}
+PHASECONV_FUNCTION Index power_of_two_from(Index value) {
+  Index power = 1;
+  while (power < value) power *= 2;
+  return power;
+}
+
+}  // namespace phaseconv

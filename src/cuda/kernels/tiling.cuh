@@ -1,0 +1,247 @@
+// The geometry of the phase_mma family: how a problem is cut into blocks, what a block stages in
+// shared memory, and how the matrix products of its warps are laid out. Host and kernel both read
+// this one text: the planner asks it for sizes, the kernel makes it a constant.
+//
+// A block computes all phases of a box of cells, for some output channels of some groups. Its
+// products are, for every group,
+//
+//     sums[cell][column] += inputs[cell][k] · weights[k][column]
+//
+// where a column is a phase that has taps and an output channel (phases slow, channels fast), and k
+// is a neighbour (a combination of shifts) and a word of input channels (neighbours slow). A word is
+// one channel, or two of a 16-bit type. A weight is zero where no tap leads from the neighbour to
+// the phase; tiles of eight columns in which a whole step of eight k is zero are left out.
+#pragma once
+
+#include "cuda/kernels/numbers.cuh"
+
+namespace phaseconv {
+
+/// What is asked, as far as the geometry depends on it.
+struct TileProblem {
+  Index batch = 1, in_channels = 1, out_channels = 1, groups = 1;
+  Axis d, h, w;
+  int element_bytes = 4;
+  bool channels_last = false;
+};
+
+/// What the plan sets.
+struct TilePlan {
+  Index box_d = 1, box_h = 1, box_w = 1;  ///< cells of a block
+  Index group_block = 1;                  ///< groups of a block
+  Index channel_block = 1;                ///< output channels of a block, of each group
+  Index input_block = 1;                  ///< input channels staged at a time, of each group
+  Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
+  Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
+  Index threads = 128;
+};
+
+struct Tiling {
+  TileProblem problem;
+  TilePlan plan;
+
+  // Channels, of a group.
+  Index ic, oc;
+  Index per_word;         ///< input channels of a word
+  Index words;            ///< of a group, staged at a time
+  Index stages;           ///< times that inputs are staged, one after the other
+  Index group_blocks, channel_blocks;
+
+  // The matrix product.
+  Index neighbours, live_phases;
+  Index neighbour_words;  ///< k of a neighbour; more than `words` where a step has one neighbour
+  Index steps;            ///< of eight k
+  Index channel_columns;  ///< columns of a phase; more than `channel_block` in places
+  Index column_tiles;     ///< of eight columns
+  Index pass_tiles;       ///< column tiles that a warp computes together
+  Index passes;           ///< that together have all columns
+  Index cells, cell_chunks;
+  Index units;            ///< chunks of cells × groups × passes: a warp computes one at a time
+  Index warps, rounds;
+
+  // Blocks along the axes.
+  Index blocks_d, blocks_h, blocks_w, blocks;
+
+  // Staged inputs, in words; the first one is the neighbour of the box's first cell with the
+  // largest shifts.
+  Index in_d, in_h, in_w;                 ///< extents
+  Index x_word, x_d, x_h, x_w;            ///< strides
+  Index input_words;
+
+  // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
+  // what starts at an address modulo 16 there starts at the same one here; an axis that the box
+  // covers leaves no gap, so that runs of memory are runs here.
+  Index out_d, out_h, out_w, out_c;       ///< extents
+  Index y_d, y_h, y_w, y_c;               ///< strides
+  Index to_batch, to_d, to_h, to_w, to_c; ///< strides in memory
+  Index merged;                           ///< axes, inner ones first, that the box covers
+  Index output_elements;
+
+  bool overlaid;                          ///< outputs take the place of inputs in shared memory
+  Index shared_bytes;
+  Index table_words, fragment_words, packed_bytes;
+
+  PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
+    const Phases d(p.d), h(p.h), w(p.w);
+    ic = p.in_channels / p.groups;
+    oc = p.out_channels / p.groups;
+    per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
+    words = parts(least(q.input_block, ic), per_word);
+    stages = parts(ic, words * per_word);
+    group_blocks = parts(p.groups, q.group_block);
+    channel_blocks = parts(oc, q.channel_block);
+
+    neighbours = d.shift_count() * h.shift_count() * w.shift_count();
+    live_phases = d.live_count() * h.live_count() * w.live_count();
+    // With few words a step takes those of several neighbours, and no k is left unused.
+    neighbour_words = neighbours == 1 || words <= 4 ? words : round_up(words, 8);
+    steps = parts(neighbours * neighbour_words, 8);
+    channel_columns = q.channel_block < 8 ? power_of_two_from(q.channel_block)
+                                          : round_up(q.channel_block, 8);
+    column_tiles = parts(live_phases * channel_columns, 8);
+    pass_tiles = q.column_tile / 8;
+    passes = parts(column_tiles, pass_tiles);
+    cells = q.box_d * q.box_h * q.box_w;
+    cell_chunks = parts(cells, q.cell_tile);
+    units = cell_chunks * q.group_block * passes;
+    warps = q.threads / 32;
+    rounds = parts(units, warps);
+
+    blocks_d = parts(d.cells(), q.box_d);
+    blocks_h = parts(h.cells(), q.box_h);
+    blocks_w = parts(w.cells(), q.box_w);
+    blocks = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
+
+    in_d = q.box_d + d.max_shift();
+    in_h = q.box_h + h.max_shift();
+    in_w = q.box_w + w.max_shift();
+    const Index all_words = q.group_block * words;
+    if (p.channels_last) {
+      // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
+      // aligned.
+      x_word = 1;
+      x_w = all_words < 8 ? all_words : round_up(all_words - 4, 8) + 4;
+      x_h = in_w * x_w;
+      x_d = in_h * x_h;
+      input_words = in_d * x_d;
+    } else {
+      x_w = 1;
+      x_h = in_w;
+      x_d = in_h * x_h;
+      // The same, for words that lie a plane apart.
+      x_word = all_words == 1 ? in_d * x_d : congruent(in_d * x_d, 8, 16);
+      input_words = all_words * x_word;
+    }
+
+    const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
+    const Index unit = 16 / p.element_bytes;
+    out_d = least(q.box_d * p.d.stride, size_d);
+    out_h = least(q.box_h * p.h.stride, size_h);
+    out_w = least(q.box_w * p.w.stride, size_w);
+    out_c = q.group_block * q.channel_block;
+    const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
+    const bool all_c = out_c == p.out_channels;
+    to_batch = p.out_channels * size_d * size_h * size_w;
+    merged = 0;
+    if (p.channels_last) {
+      to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
+      y_c = 1;
+      y_w = all_c ? to_w : congruent(out_c, to_w, unit);
+      y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
+      y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+      if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
+      output_elements = out_d * y_d;
+    } else {
+      to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
+      y_w = 1;
+      y_h = all_w ? to_h : congruent(out_w, to_h, unit);
+      y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+      y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
+      if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
+      output_elements = out_c * y_c;
+    }
+
+    // Where every warp has one unit, no input is needed any more once the sums are there.
+    overlaid = rounds == 1;
+    const Index in_bytes = round_up(input_words * 4, 128);
+    const Index out_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
+    shared_bytes = overlaid ? most(in_bytes, out_bytes) : in_bytes + out_bytes;
+
+    table_words = round_up(steps * 8 + passes * steps, 16);
+    fragment_words =
+        p.groups * channel_blocks * stages * passes * steps * pass_tiles * Index{64};
+    packed_bytes = 4 * (table_words + fragment_words);
+  }
+
+  struct Neighbour {
+    Index d, h, w;  ///< numbers of the shifts along the axes
+  };
+  PHASECONV_FUNCTION Neighbour neighbour(Index n) const {
+    const Index count_w = Phases(problem.w).shift_count();
+    const Index count_h = Phases(problem.h).shift_count();
+    return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+  }
+  struct Phase {
+    Index d, h, w;  ///< numbers of live phases along the axes
+  };
+  PHASECONV_FUNCTION Phase phase(Index n) const {
+    const Index count_w = Phases(problem.w).live_count();
+    const Index count_h = Phases(problem.h).live_count();
+    return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+  }
+
+  /// Where the input word k of a cell is staged, counted from the cell's own place.
+  PHASECONV_FUNCTION Index input_offset(Index k) const {
+    const Index n = k / neighbour_words, word = k % neighbour_words;
+    if (n >= neighbours || word >= words) return 0;  // its weights are zero
+    const Phases d(problem.d), h(problem.h), w(problem.w);
+    const Neighbour at = neighbour(n);
+    return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
+           (w.max_shift() - w.shift_at(at.w)) * x_w + word * x_word;
+  }
+
+  /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
+  PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const {
+    if (neighbour_number >= neighbours || phase_number >= live_phases) return -1;
+    const Phases d(problem.d), h(problem.h), w(problem.w);
+    const Neighbour from = neighbour(neighbour_number);
+    const Phase to = phase(phase_number);
+    const Index kd = d.tap_between(to.d, d.shift_at(from.d));
+    const Index kh = h.tap_between(to.h, h.shift_at(from.h));
+    const Index kw = w.tap_between(to.w, w.shift_at(from.w));
+    if (kd == problem.d.kernel || kh == problem.h.kernel || kw == problem.w.kernel) return -1;
+    return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
+  }
+
+  /// Whether any weight of a step and a tile of columns can be other than zero.
+  PHASECONV_FUNCTION bool used(Index step, Index column_tile) const {
+    const Index last_k = least(step * 8 + 7, neighbours * neighbour_words - 1);
+    for (Index n = step * 8 / neighbour_words; n <= last_k / neighbour_words; ++n) {
+      const Index last = least(column_tile * 8 + 7, live_phases * channel_columns - 1);
+      for (Index f = column_tile * 8 / channel_columns; f <= last / channel_columns; ++f) {
+        if (tap(n, f) >= 0) return true;
+      }
+    }
+    return false;
+  }
+  /// One bit for each column tile of a pass.
+  PHASECONV_FUNCTION unsigned used_tiles(Index pass, Index step) const {
+    unsigned mask = 0;
+    for (Index tile = 0; tile < pass_tiles; ++tile) {
+      if (used(step, pass * pass_tiles + tile)) mask |= 1u << tile;
+    }
+    return mask;
+  }
+  /// Whether no tile of any step can be left out.
+  PHASECONV_FUNCTION bool dense() const { return used_count() == steps * passes * pass_tiles; }
+  /// Products of 16 cells, 8 k and 8 columns, for one tile of cells, group and channel block.
+  PHASECONV_FUNCTION Index used_count() const {
+    Index count = 0;
+    for (Index tile = 0; tile < column_tiles; ++tile) {
+      for (Index step = 0; step < steps; ++step) count += used(step, tile) ? 1 : 0;
+    }
+    return count;
+  }
+};
+
+}  // namespace phaseconv

@@ -1,0 +1,124 @@
+// The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie as
+// they will in memory: at the same offset modulo 16 bytes, and without gaps wherever the box covers
+// an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in 16-byte
+// stores, the few elements before and after it one by one. Every output is written once.
+#pragma once
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct Writer {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of an aligned store
+
+  Stored* output;            ///< the block's first one in memory
+  Stored* staged;            ///< the same one in shared memory
+  int channels;              ///< of this block
+  int size_d, size_h, size_w;  ///< outputs of this block along the axes
+
+  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, int c, int d, int h, int w)
+      : output(first),
+        staged(reinterpret_cast<Stored*>(shared) + misaligned(first)),
+        channels(c),
+        size_d(d),
+        size_h(h),
+        size_w(w) {}
+
+  static __device__ __forceinline__ int offset(int channel, int d, int h, int w) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return channel * int(tile.y_c) + d * int(tile.y_d) + h * int(tile.y_h) + w * int(tile.y_w);
+  }
+
+  /// Bias everywhere: what stays is right for phases without taps.
+  __device__ __forceinline__ void fill(const Stored* bias) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    for (int at = threadIdx.x; at < int(tile.output_elements); at += int(Plan::threads)) {
+      const int channel =
+          Problem::channels_last ? at % int(tile.y_w) : at / int(tile.y_c);
+      staged[at] = Element::rounded(
+          Problem::bias && channel < channels ? Element::value(__ldg(bias + channel)) : 0.0f);
+    }
+  }
+
+  /// From shared memory to memory. Every thread has passed `fence_before_bulk_copies` and a barrier
+  /// since the last write.
+  __device__ __forceinline__ void store() const {
+    if constexpr (has_bulk_copies) {
+      for (int run = threadIdx.x; run < runs(); run += int(Plan::threads)) {
+        const Run at(*this, run);
+        if (at.middle > 0) {
+          bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
+        }
+        for (int i = 0; i < at.head; ++i) at.to[i] = at.from[i];
+        for (int i = at.head + at.middle; i < at.length; ++i) at.to[i] = at.from[i];
+      }
+      wait_for_bulk_reads();
+    } else {
+      const int lane = threadIdx.x % 32;
+      for (int run = threadIdx.x / 32; run < runs(); run += int(Plan::threads) / 32) {
+        const Run at(*this, run);
+        if (lane < at.head) at.to[lane] = at.from[lane];
+        for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
+          *reinterpret_cast<float4*>(at.to + i) = *reinterpret_cast<const float4*>(at.from + i);
+        }
+        for (int i = at.head + at.middle + lane; i < at.length; i += 32) at.to[i] = at.from[i];
+      }
+    }
+  }
+
+ private:
+  static constexpr bool last = Problem::channels_last;
+
+  /// Outputs of the block along an axis, its stride in memory and as staged; axis 0 is the inner one.
+  __device__ __forceinline__ int size(int axis) const {
+    const int sizes[4] = {last ? channels : size_w, last ? size_w : size_h,
+                          last ? size_h : size_d, last ? size_d : channels};
+    return sizes[axis];
+  }
+  static __device__ __forceinline__ Index to(int axis) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index strides[4] = {last ? tile.to_c : tile.to_w, last ? tile.to_w : tile.to_h,
+                              last ? tile.to_h : tile.to_d, last ? tile.to_d : tile.to_c};
+    return strides[axis];
+  }
+  static __device__ __forceinline__ int from(int axis) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index strides[4] = {last ? tile.y_c : tile.y_w, last ? tile.y_w : tile.y_h,
+                              last ? tile.y_h : tile.y_d, last ? tile.y_d : tile.y_c};
+    return int(strides[axis]);
+  }
+
+  static constexpr int merged = int(tiling_of<Problem, Plan>().merged);
+  __device__ __forceinline__ int runs() const {
+    int count = 1;
+#pragma unroll
+    for (int axis = merged + 1; axis < 4; ++axis) count *= size(axis);
+    return count;
+  }
+  /// What lies together in memory, and its part that starts and ends on 16 bytes.
+  struct Run {
+    Stored* to;
+    const Stored* from;
+    int length, head, middle;
+
+    __device__ __forceinline__ Run(const Writer& out, int number)
+        : to(out.output), from(out.staged), length(out.size(merged) * int(Writer::to(merged))) {
+#pragma unroll
+      for (int axis = merged + 1; axis < 4; ++axis) {
+        const int at = axis == 3 ? number : number % out.size(axis);
+        if (axis < 3) number /= out.size(axis);
+        to += at * Writer::to(axis);
+        from += at * Writer::from(axis);
+      }
+      head = int(least((unit - misaligned(to)) % unit, length));
+      middle = (length - head) / unit * unit;
+    }
+  };
+
+  static __device__ __forceinline__ int misaligned(const Stored* pointer) {
+    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % unit);
+  }
+};
+
+}  // namespace phaseconv

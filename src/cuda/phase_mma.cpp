@@ -1,0 +1,272 @@
+#include "cuda/phase_mma.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+
+#include "cuda/kernels/tiling.cuh"
+
+namespace phaseconv::cuda::phase_mma {
+namespace {
+
+constexpr Index kMostBlocks = 0x7fffffff;
+// Positions within a block and offsets of a cell are 32-bit numbers.
+constexpr Index kMostPositions = Index{1} << 30;
+constexpr Index kMostSteps = 4096;
+constexpr Index kMostColumnTiles = 1024;
+// A thread has 255 registers; beside its sums it needs fragments of both operands and addresses.
+constexpr Index kMostSums = 64;
+// A loop over so few steps is unrolled: then it is known which tiles each of them uses.
+constexpr Index kMostUnrolledSteps = 8;
+// Registers beside the sums, as NVRTC 13 uses them.
+constexpr Index kOtherRegisters = 56;
+// Shared memory that the system keeps of every block.
+constexpr Index kReservedBytes = 1024;
+
+Tiling tiling(const Problem& problem, const Plan& plan) {
+  return Tiling(
+      {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
+       problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
+       problem.layout == Layout::channels_last},
+      {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
+       plan.input_block, plan.cell_tile, plan.column_tile, plan.threads});
+}
+
+/// Of float32 three are taken for one.
+Index products(DataType type) { return type == DataType::f32 ? 3 : 1; }
+
+/// float32 sums of more than 64 terms are kept twice: in tensor cores' sums, which truncate, and in
+/// float32.
+Index sums_of_thread(const Problem& problem, const Plan& plan, const Tiling& tile) {
+  const Index sums = plan.cell_tile * plan.column_tile / 32;
+  return problem.type == DataType::f32 && tile.steps * tile.stages > 8 ? 2 * sums : sums;
+}
+
+Index resident_blocks(const Problem& problem, const Machine& machine, const Plan& plan,
+                      const Tiling& tile) {
+  const Index registers =
+      std::min<Index>(round_up(sums_of_thread(problem, plan, tile) + kOtherRegisters, 8), 255);
+  const Index by_registers = machine.registers / (registers * plan.threads);
+  const Index by_memory =
+      (machine.shared_bytes + kReservedBytes) / (tile.shared_bytes + kReservedBytes);
+  return std::clamp<Index>(std::min({by_registers, by_memory, 2048 / Index{plan.threads}}), 1, 16);
+}
+
+/// What would overflow, or take too long to find out, before a tiling is made.
+std::string too_large(const Problem& problem) {
+  double neighbours = 1;
+  double phases = 1;
+  for (const Axis& axis : problem.axes) {
+    const Phases of(axis);
+    neighbours *= static_cast<double>(of.shift_count());
+    phases *= static_cast<double>(of.live_count());
+    if (axis.input >= kMostPositions || axis.output() >= kMostPositions ||
+        axis.stride >= kMostPositions || of.max_shift() >= kMostPositions) {
+      return "positions along an axis: 2^30 or more";
+    }
+  }
+  if (neighbours > kMostSteps) return "more than " + std::to_string(kMostSteps) + " neighbours";
+  if (phases > kMostColumnTiles) {
+    return "more than " + std::to_string(kMostColumnTiles) + " phases with taps";
+  }
+  return {};
+}
+
+/// Sizes of a block along an axis: all cells, or powers of two.
+std::vector<Index> sizes_up_to(Index cells, Index most) {
+  std::vector<Index> sizes;
+  for (Index size = 1; size < std::min(cells, most); size *= 2) sizes.push_back(size);
+  sizes.push_back(std::min(cells, most));
+  return sizes;
+}
+
+/// Boxes of cells: whole rows where they are short enough, so that the outputs of a block lie in
+/// long runs.
+std::vector<std::array<Index, 3>> boxes(const Problem& problem) {
+  constexpr Index kFewestCells = 16, kMostCells = 512, kLongestRow = 384;
+  const auto [d, h, w] = problem.phases();
+  std::vector<std::array<Index, 3>> list;
+  for (const Index box_w : sizes_up_to(w.cells(), kLongestRow)) {
+    const bool whole_row = box_w == w.cells();
+    if (!whole_row && box_w < 16) continue;
+    for (const Index box_h : sizes_up_to(h.cells(), whole_row ? kMostCells : 2)) {
+      for (const Index box_d : sizes_up_to(d.cells(), whole_row ? kMostCells : 2)) {
+        const Index cells = box_d * box_h * box_w;
+        const bool all = cells == d.cells() * h.cells() * w.cells();
+        if (cells > kMostCells || (cells < kFewestCells && !all)) continue;
+        list.push_back({box_d, box_h, box_w});
+      }
+    }
+  }
+  return list;
+}
+
+/// All channels, or fewer.
+std::vector<Index> channel_blocks(Index channels) {
+  std::vector<Index> list = {channels};
+  for (const Index block : {64, 32, 16, 8}) {
+    if (block < channels) list.push_back(block);
+  }
+  return list;
+}
+
+std::vector<Index> group_blocks(const Problem& problem) {
+  std::vector<Index> list = {1};
+  // Channels last: groups that share a block write whole lines together.
+  if (problem.layout == Layout::channels_last) {
+    for (Index block = 2; block < problem.groups; block *= 2) list.push_back(block);
+    if (problem.groups > 1) list.push_back(problem.groups);
+  }
+  return list;
+}
+
+std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
+  std::vector<Plan> list;
+  if (!too_large(problem).empty()) return {{.family = "phase_mma"}};
+  const Index ic = problem.in_channels_per_group();
+  const auto phases = problem.phases();
+  const Index live = phases[0].live_count() * phases[1].live_count() * phases[2].live_count();
+  for (const Index group_block : group_blocks(problem)) {
+    for (const Index channel_block : channel_blocks(problem.out_channels_per_group())) {
+      if (group_block > 1 && channel_block < problem.out_channels_per_group()) continue;
+      const Index columns = live * channel_block;
+      for (const Index input_block : channel_blocks(ic)) {
+        if (input_block != ic && input_block < 16) continue;
+        for (const auto& box : boxes(problem)) {
+          for (const Index cell_tile : {32, 16}) {
+            for (const Index column_tile : {64, 32, 16, 8}) {
+              if (column_tile > 8 && column_tile >= 2 * columns) continue;
+              for (const int threads : {256, 128, 64, 32}) {
+                Plan plan{.family = "phase_mma",
+                          .cell_tile = cell_tile,
+                          .threads = threads,
+                          .box = box,
+                          .channel_block = channel_block,
+                          .column_tile = column_tile,
+                          .group_block = group_block,
+                          .input_block = input_block};
+                const Tiling tile = tiling(problem, plan);
+                if (tile.shared_bytes > machine.shared_bytes) continue;
+                // No warp without work; few warps only where there is work for no more.
+                if (tile.units * 32 < threads || (threads < 128 && tile.units * 32 > threads)) {
+                  continue;
+                }
+                plan.resident = static_cast<int>(resident_blocks(problem, machine, plan, tile));
+                list.push_back(plan);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  if (list.empty()) list.push_back({.family = "phase_mma"});
+  return list;
+}
+
+std::string refusal(const Problem& problem, const Machine& machine, const Plan& plan) {
+  if (std::string reason = too_large(problem); !reason.empty()) return reason;
+  if (plan.threads == 0) {
+    return "no box of cells fits into the " + std::to_string(machine.shared_bytes) +
+           " bytes of shared memory of a block";
+  }
+  const Tiling tile = tiling(problem, plan);
+  const auto more = [](const char* what, Index have, Index most) {
+    return std::string(what) + std::to_string(have) + ", more than " + std::to_string(most);
+  };
+  if (tile.steps > kMostSteps) return more("steps: ", tile.steps, kMostSteps);
+  if (tile.column_tiles > kMostColumnTiles) {
+    return more("tiles of columns: ", tile.column_tiles, kMostColumnTiles);
+  }
+  if (tile.blocks > kMostBlocks) return more("blocks: ", tile.blocks, kMostBlocks);
+  if (tile.fragment_words > kMostPositions) {
+    return more("words of packed weights: ", tile.fragment_words, kMostPositions);
+  }
+  const Index sums = sums_of_thread(problem, plan, tile);
+  if (sums > kMostSums) return more("sums in registers: ", sums, kMostSums);
+  return {};
+}
+
+/// Products of 16 cells, eight k and eight columns that a problem takes, all in all.
+double tile_products(const Problem& problem, const Tiling& tile) {
+  const auto phases = problem.phases();
+  double taps = 1;
+  for (const Phases& axis : phases) taps *= static_cast<double>(axis.axis.kernel);
+  // Where a step has one neighbour and a tile one phase, only what there are taps for is computed.
+  double steps_and_tiles = static_cast<double>(tile.steps * tile.column_tiles);
+  if (tile.neighbour_words % 8 == 0 && tile.channel_columns % 8 == 0) {
+    steps_and_tiles = taps * static_cast<double>(tile.neighbour_words * tile.channel_columns) / 64;
+  }
+  const Index chunks = parts(tile.cells, tile.plan.cell_tile) * tile.plan.cell_tile / 16;
+  return static_cast<double>(tile.blocks * tile.plan.group_block * tile.stages * chunks) *
+         steps_and_tiles;
+}
+
+double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
+  const Tiling tile = tiling(problem, plan);
+  const double operations = tile_products(problem, tile) * 2 * 16 * 8 * 8 *
+                            static_cast<double>(products(problem.type));
+  const double arithmetic = operations / std::max(machine.tf32_flops_per_second, 1.0);
+  const double staged = static_cast<double>(tile.blocks * tile.stages * tile.input_words) * 4;
+  const double memory = (problem.bytes() + 0.3 * staged) / std::max(machine.copy_bytes_per_second, 1.0);
+  // Warps that are there to overlap with each other.
+  const double warps = static_cast<double>(tile.warps * plan.resident);
+  const double overlap = std::min(1.0, warps / 16);
+  const double waves = static_cast<double>(tile.blocks) / (machine.units * plan.resident);
+  const double tail = std::ceil(waves) / std::max(waves, 1e-9);
+  return (std::max(arithmetic, memory) + (1.3 - overlap) * std::min(arithmetic, memory)) *
+             std::min(tail, 4.0) +
+         3e-6;
+}
+
+KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {
+  const Tiling tile = tiling(problem, plan);
+  return {tile.blocks, tile.shared_bytes, tile.packed_bytes};
+}
+
+/// The tiles that each step uses, where the loop over steps is unrolled.
+std::string used_tiles(const Tiling& tile) {
+  std::string list;
+  for (Index step = 0; step < tile.steps; ++step) {
+    list += (step > 0 ? ", " : "") + std::to_string(tile.used_tiles(0, step));
+  }
+  return "{" + list + "}";
+}
+
+std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan& plan) {
+  const Tiling tile = tiling(problem, plan);
+  const bool listed = tile.passes == 1 && tile.steps <= kMostUnrolledSteps;
+  const bool dense = tile.steps * tile.column_tiles <= 4096 && tile.dense();
+  std::vector<KernelFamily::Constant> list;
+  const auto add = [&](const char* name, Index value) {
+    list.push_back({"int", name, std::to_string(value)});
+  };
+  add("box_d", plan.box[0]);
+  add("box_h", plan.box[1]);
+  add("box_w", plan.box[2]);
+  add("group_block", plan.group_block);
+  add("channel_block", plan.channel_block);
+  add("input_block", plan.input_block);
+  add("cell_tile", plan.cell_tile);
+  add("column_tile", plan.column_tile);
+  add("threads", plan.threads);
+  add("unroll", listed ? tile.steps : dense ? 2 : 1);
+  list.push_back({"bool", "dense", dense ? "true" : "false"});
+  list.push_back({"bool", "listed", listed ? "true" : "false"});
+  list.push_back({"unsigned", "used[]", listed ? used_tiles(tile) : "{0}"});
+  return list;
+}
+
+}  // namespace
+
+KernelFamily family() {
+  return {{"phase_mma", "all phases of a box of cells in one block, tensor cores, long runs written",
+           plans, refusal, seconds},
+          "PhaseMma",
+          {"tiling", "mma", "copy", "fragments", "stage", "writer", "phase_mma"},
+          sizes,
+          constants};
+}
+
+}  // namespace phaseconv::cuda::phase_mma
