@@ -28,13 +28,10 @@ Tiling tiling(const Problem& problem, const Plan& plan) {
   return Tiling(
       {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
        problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
-       problem.layout == Layout::channels_last},
+       problem.layout == Layout::channels_last, problem.type == DataType::f32},
       {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
        plan.input_block, plan.cell_tile, plan.column_tile, plan.threads});
 }
-
-/// Of float32 three are taken for one.
-Index products(DataType type) { return type == DataType::f32 ? 3 : 1; }
 
 /// float32 sums of more than 64 terms are kept twice: in tensor cores' sums, which truncate, and in
 /// float32.
@@ -65,6 +62,7 @@ std::string too_large(const Problem& problem) {
         axis.stride >= kMostPositions || of.max_shift() >= kMostPositions) {
       return "positions along an axis: 2^30 or more";
     }
+    if (of.live_count() > 32) return "more than 32 phases with taps along an axis";
   }
   if (neighbours > kMostSteps) return "more than " + std::to_string(kMostSteps) + " neighbours";
   if (phases > kMostColumnTiles) {
@@ -188,36 +186,62 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
   return {};
 }
 
-/// Products of 16 cells, eight k and eight columns that a problem takes, all in all.
-double tile_products(const Problem& problem, const Tiling& tile) {
+/// What one block keeps busy, in cycles of a multiprocessor.
+struct BlockCost {
+  double issue = 0;   ///< instructions of four schedulers
+  double tensor = 0;  ///< tensor cores
+};
+
+BlockCost block_cost(const Problem& problem, const Tiling& tile) {
   const auto phases = problem.phases();
   double taps = 1;
   for (const Phases& axis : phases) taps *= static_cast<double>(axis.axis.kernel);
   // Where a step has one neighbour and a tile one phase, only what there are taps for is computed.
-  double steps_and_tiles = static_cast<double>(tile.steps * tile.column_tiles);
+  double tiles_of_steps = static_cast<double>(tile.steps * tile.column_tiles);
   if (tile.neighbour_words % 8 == 0 && tile.channel_columns % 8 == 0) {
-    steps_and_tiles = taps * static_cast<double>(tile.neighbour_words * tile.channel_columns) / 64;
+    tiles_of_steps = taps * static_cast<double>(tile.neighbour_words * tile.channel_columns) / 64;
   }
-  const Index chunks = parts(tile.cells, tile.plan.cell_tile) * tile.plan.cell_tile / 16;
-  return static_cast<double>(tile.blocks * tile.plan.group_block * tile.stages * chunks) *
-         steps_and_tiles;
+  const bool split = problem.type == DataType::f32;
+  const double cell_tiles = static_cast<double>(tile.plan.cell_tile) / 16;
+  const double stages = static_cast<double>(tile.stages);
+  const double chunks = static_cast<double>(tile.cell_chunks * tile.plan.group_block);
+  const double multiplies = tiles_of_steps * stages * cell_tiles * (split ? 3 : 1);
+
+  // Instructions of a warp: for each chunk of cells and pass its cells' words and offsets, for each
+  // tile of columns its weights, and two and a half for each sum that is written.
+  const double step = cell_tiles * (split ? 20 : 4) + 6;
+  const double reads = static_cast<double>(tile.steps * tile.passes) * stages * step;
+  const double weights = tiles_of_steps * stages * 2;
+  const double writes = static_cast<double>(tile.column_tiles) * cell_tiles * 10 +
+                        static_cast<double>(tile.passes) * (60 + 15 * cell_tiles);
+  // Staged again for each round where the inputs don't all fit.
+  const double stagings = static_cast<double>(tile.stages > 1 ? tile.stages * tile.rounds : 1);
+  const bool fours = tile.fours || (problem.layout == Layout::channels_last && tile.words % 4 == 0);
+  const double staging =
+      stagings * static_cast<double>(tile.input_words) / (fours ? 4 : 1) * 14 / 32;
+  BlockCost cost;
+  cost.issue = (chunks * (multiplies + reads + weights + writes) + staging + 600) / 4;
+  cost.tensor = chunks * multiplies * 8 / 4;
+  return cost;
 }
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Tiling tile = tiling(problem, plan);
-  const double operations = tile_products(problem, tile) * 2 * 16 * 8 * 8 *
-                            static_cast<double>(products(problem.type));
-  const double arithmetic = operations / std::max(machine.tf32_flops_per_second, 1.0);
-  const double staged = static_cast<double>(tile.blocks * tile.stages * tile.input_words) * 4;
-  const double memory = (problem.bytes() + 0.3 * staged) / std::max(machine.copy_bytes_per_second, 1.0);
-  // Warps that are there to overlap with each other.
-  const double warps = static_cast<double>(tile.warps * plan.resident);
-  const double overlap = std::min(1.0, warps / 16);
-  const double waves = static_cast<double>(tile.blocks) / (machine.units * plan.resident);
-  const double tail = std::ceil(waves) / std::max(waves, 1e-9);
-  return (std::max(arithmetic, memory) + (1.3 - overlap) * std::min(arithmetic, memory)) *
-             std::min(tail, 4.0) +
-         3e-6;
+  const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
+  const BlockCost cost = block_cost(problem, tile);
+  const double blocks = static_cast<double>(tile.blocks);
+  const double units = machine.units;
+  const double staged = static_cast<double>(tile.input_words * tile.stages) * 4;
+  const double memory_bytes = problem.bytes() / std::max(blocks, 1.0) + 0.25 * staged;
+  // Of one block on a multiprocessor: its own time, and what it keeps of shared means.
+  const double issue = cost.issue / clock;
+  const double tensor = cost.tensor / clock;
+  const double memory = memory_bytes * units / machine.copy_bytes_per_second;
+  const double latency = 2.5e-6 * static_cast<double>(tile.stages) + 4 * issue / 3 + memory / 2;
+  const double resident = static_cast<double>(plan.resident);
+  const double each = std::max({issue, tensor, memory, latency / resident});
+  const double per_unit = std::max(blocks / units, 1.0);
+  return per_unit * each + latency + 2e-6;
 }
 
 KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {
@@ -225,11 +249,12 @@ KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {
   return {tile.blocks, tile.shared_bytes, tile.packed_bytes};
 }
 
-/// The tiles that each step uses, where the loop over steps is unrolled.
-std::string used_tiles(const Tiling& tile) {
+/// A list with an entry for each step, where the loop over steps is unrolled.
+template <class Entry>
+std::string list_of_steps(const Tiling& tile, bool listed, const Entry& entry) {
   std::string list;
-  for (Index step = 0; step < tile.steps; ++step) {
-    list += (step > 0 ? ", " : "") + std::to_string(tile.used_tiles(0, step));
+  for (Index step = 0; step < (listed ? tile.steps : 1); ++step) {
+    list += (step > 0 ? ", " : "") + std::to_string(listed ? entry(step) : 0);
   }
   return "{" + list + "}";
 }
@@ -254,7 +279,13 @@ std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan
   add("unroll", listed ? tile.steps : dense ? 2 : 1);
   list.push_back({"bool", "dense", dense ? "true" : "false"});
   list.push_back({"bool", "listed", listed ? "true" : "false"});
-  list.push_back({"unsigned", "used[]", listed ? used_tiles(tile) : "{0}"});
+  list.push_back({"unsigned", "used[]", list_of_steps(tile, listed, [&](Index step) {
+                    return static_cast<Index>(tile.used_tiles(0, step));
+                  })});
+  list.push_back({"int", "offsets[]", list_of_steps(tile, listed && tile.whole_steps,
+                                                     [&](Index step) {
+                                                       return tile.input_offset(step * 8);
+                                                     })});
   return list;
 }
 

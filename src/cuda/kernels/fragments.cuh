@@ -1,7 +1,9 @@
 // Weights packed for the phase_mma family: first two tables, then the fragments of the weights in
 // the order in which warps read them,
 //
-//     [group][channel block][stage][pass][step][column tile][lane][2 words].
+//     [group][channel block][stage][pass][step][column tile][lane][k = t, t + 4],
+//
+// of float32 the upper parts of both, then the lower ones.
 //
 // The tables are, for every step and each of its eight k, where the input word is staged, as
 // [step][t][k = t, t + 4], and for every pass and step which column tiles are used, one bit each.
@@ -14,7 +16,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
   constexpr Tiling tiling(
       {Problem::batch, Problem::in_channels, Problem::out_channels, Problem::groups, Problem::d,
        Problem::h, Problem::w, int(sizeof(typename Problem::Element::Stored)),
-       Problem::channels_last},
+       Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads});
   return tiling;
@@ -36,7 +38,7 @@ struct Fragments {
     return table_words +
            (((group * tile.channel_blocks + channel_block) * tile.stages + stage) * tile.passes +
             pass) *
-               (tile.steps * tile.pass_tiles * 64);
+               (tile.steps * tile.pass_tiles * 32 * tile.lane_words);
   }
 
   /// Packs `weight` [ic, oc/g, kd, kh, kw]; any number of threads.
@@ -58,15 +60,18 @@ struct Fragments {
         phase * tile.channel_columns + channel_out % tile.plan.channel_block;
     const Index column_tile = column / 8;
     const Index lane = column % 8 * 4 + k % 4;
-    const unsigned word =
-        packed[offset(group, channel_out / tile.plan.channel_block, channel_in / staged,
-                      column_tile / tile.pass_tiles) +
-               ((k / 8 * tile.pass_tiles + column_tile % tile.pass_tiles) * 32 + lane) * 2 +
-               k % 8 / 4];
-    if constexpr (tile.per_word == 2) {
-      return Element::operand(Stored(channel_in % 2 ? word >> 16 : word & 0xffffu));
+    const unsigned* const at =
+        packed +
+        offset(group, channel_out / tile.plan.channel_block, channel_in / staged,
+               column_tile / tile.pass_tiles) +
+        ((k / 8 * tile.pass_tiles + column_tile % tile.pass_tiles) * 32 + lane) * tile.lane_words +
+        k % 8 / 4;
+    if constexpr (tile.problem.split) {
+      return __uint_as_float(at[0]) + __uint_as_float(at[2]);
+    } else if constexpr (tile.per_word == 2) {
+      return Element::operand(Stored(channel_in % 2 ? *at >> 16 : *at & 0xffffu));
     } else {
-      return __uint_as_float(word);
+      return __uint_as_float(*at);
     }
   }
 
@@ -84,8 +89,10 @@ struct Fragments {
 
   static __device__ unsigned fragment(const Stored* weight, Index at) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const Index upper = at % 2, lane = at / 2 % 32;
-    at /= 64;
+    const bool upper_k = at % 2, lower_part = at % tile.lane_words / 2;
+    at /= tile.lane_words;
+    const Index lane = at % 32;
+    at /= 32;
     const Index tile_in_pass = at % tile.pass_tiles;
     at /= tile.pass_tiles;
     const Index step = at % tile.steps;
@@ -96,7 +103,7 @@ struct Fragments {
     at /= tile.stages;
     const Index channel_block = at % tile.channel_blocks, group = at / tile.channel_blocks;
 
-    const Index k = step * 8 + lane % 4 + upper * 4;
+    const Index k = step * 8 + lane % 4 + (upper_k ? 4 : 0);
     const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;
     const Index column = (pass * tile.pass_tiles + tile_in_pass) * 8 + lane / 4;
     const Index in_block = column % tile.channel_columns;
@@ -112,7 +119,9 @@ struct Fragments {
       constexpr Index taps = Problem::d.kernel * Problem::h.kernel * Problem::w.kernel;
       return weight[((group * tile.ic + channel_in) * tile.oc + channel_out) * taps + tap];
     };
-    if constexpr (tile.per_word == 2) {
+    if constexpr (tile.problem.split) {
+      return split_tf32(element(0), lower_part);
+    } else if constexpr (tile.per_word == 2) {
       return unsigned(element(0)) | unsigned(element(1)) << 16;
     } else {
       return __float_as_uint(Element::operand(element(0)));

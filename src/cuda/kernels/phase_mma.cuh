@@ -16,6 +16,8 @@ struct PhaseMma {
   using Output = Writer<Problem, Plan>;
   using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
 
+  using PackedColumns = typename Multiply::Columns::Packed;
+
   static constexpr Index blocks = tiling_of<Problem, Plan>().blocks;
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
@@ -78,10 +80,10 @@ struct PhaseMma {
           Stage<Problem, Plan>{input + at.image * Problem::in_channels * positions,
                                staged,
                                at.group,
-                               stage * tile.words * tile.per_word,
-                               at.d.cell - d.max_shift(),
-                               at.h.cell - h.max_shift(),
-                               at.w.cell - w.max_shift()}();
+                               stage * int(tile.words * tile.per_word),
+                               int(at.d.cell - d.max_shift()),
+                               int(at.h.cell - h.max_shift()),
+                               int(at.w.cell - w.max_shift() - tile.lead)}();
           wait_for_copies_to_shared();
           __syncthreads();
         }
@@ -136,10 +138,11 @@ struct PhaseMma {
     int chunk, group, pass;
     __device__ explicit Unit(int number) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
-      chunk = number % int(tile.cell_chunks);
-      const int rest = number / int(tile.cell_chunks);
-      group = rest % int(tile.plan.group_block);
-      pass = rest / int(tile.plan.group_block);
+      const unsigned rest = unsigned(number) / unsigned(tile.cell_chunks);
+      chunk = unsigned(number) % unsigned(tile.cell_chunks);
+      // What is always zero is a constant, and what depends on it too.
+      group = tile.plan.group_block == 1 ? 0 : rest % unsigned(tile.plan.group_block);
+      pass = tile.passes == 1 ? 0 : rest / unsigned(tile.plan.group_block);
     }
   };
   struct Cell {
@@ -148,12 +151,12 @@ struct PhaseMma {
     /// Number `row` of a tile of 16; where the box ends, the last cell stands in.
     __device__ Cell(const Unit& own, int cell_tile, int row) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
-      int number = own.chunk * int(Plan::cell_tile) + cell_tile * 16 + row;
-      exists = number < int(tile.cells);
-      if (!exists) number = int(tile.cells) - 1;
-      w = number % int(Plan::box_w);
-      h = number / int(Plan::box_w) % int(Plan::box_h);
-      d = number / int(Plan::box_w * Plan::box_h);
+      unsigned number = own.chunk * unsigned(Plan::cell_tile) + cell_tile * 16 + row;
+      exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
+      if (!exists) number = unsigned(tile.cells) - 1;
+      w = number % unsigned(Plan::box_w);
+      h = number / unsigned(Plan::box_w) % unsigned(Plan::box_h);
+      d = number / unsigned(Plan::box_w * Plan::box_h);
     }
   };
 
@@ -169,22 +172,24 @@ struct PhaseMma {
       for (int half = 0; half < 2; ++half) {
         const Cell cell(own, i, lane / 4 + 8 * half);
         cells[i][half] = staged + own.group * int(tile.words * tile.x_word) +
-                         cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w);
+                         cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
+                         (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);
       }
     }
-    const int2* const offsets = reinterpret_cast<const int2*>(packed) + lane % 4;
     const unsigned* const used = packed + tile.steps * 8 + own.pass * steps;
-    const uint2* fragments = reinterpret_cast<const uint2*>(
-        packed + Packed::offset(at.group + own.group, at.channel_block, stage, own.pass)) + lane;
+    const auto* const fragments =
+        reinterpret_cast<const PackedColumns*>(
+            packed + Packed::offset(at.group + own.group, at.channel_block, stage, own.pass)) +
+        lane;
 
     if constexpr (steps_together == steps) {
-      add_steps(0, steps, cells, offsets, used, fragments, sums);
+      add_steps(0, steps, cells, used, fragments, sums);
     } else {
 #pragma unroll 1
       for (int first = 0; first < steps; first += steps_together) {
         float part[column_tiles][cell_tiles][4] = {};
         const int end = first + steps_together < steps ? first + steps_together : steps;
-        add_steps(first, end, cells, offsets, used, fragments, part);
+        add_steps(first, end, cells, used, fragments, part);
 #pragma unroll
         for (int c = 0; c < column_tiles; ++c) {
 #pragma unroll
@@ -209,12 +214,31 @@ struct PhaseMma {
     }
   }
 
-  static __device__ __forceinline__ void add_steps(
-      int first, int end, const unsigned* const (&cells)[cell_tiles][2], const int2* offsets,
-      const unsigned* used, const uint2* fragments, float (&sums)[column_tiles][cell_tiles][4]) {
+  /// Where a step's words t and t + 4 are staged, counted from a cell (with whole steps, from its
+  /// word t).
+  __device__ __forceinline__ int2 input_offsets(int step) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (!tile.whole_steps) {
+      return __ldg(reinterpret_cast<const int2*>(packed) + step * 4 + threadIdx.x % 4);
+    } else {
+      int offset;
+      if constexpr (Plan::listed) {
+        constexpr auto list = Plan::offsets;
+        offset = list[step];
+      } else {
+        offset = int(__ldg(packed + step * 8));
+      }
+      return {offset, offset + 4 * int(tile.x_word)};
+    }
+  }
+
+  __device__ __forceinline__ void add_steps(int first, int end,
+                                            const unsigned* const (&cells)[cell_tiles][2],
+                                            const unsigned* used, const PackedColumns* fragments,
+                                            float (&sums)[column_tiles][cell_tiles][4]) const {
 #pragma unroll(Plan::unroll)
     for (int step = first; step < end; ++step) {
-      const int2 offset = __ldg(offsets + step * 4);
+      const int2 offset = input_offsets(step);
       typename Multiply::Cells a[cell_tiles];
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
@@ -227,10 +251,7 @@ struct PhaseMma {
 #pragma unroll
       for (int c = 0; c < column_tiles; ++c) {
         if (mask >> c & 1) {
-          const uint2 raw = __ldg(fragments + (step * column_tiles + c) * 32);
-          typename Multiply::Columns b;
-          b.set(0, raw.x);
-          b.set(1, raw.y);
+          const typename Multiply::Columns b(__ldg(fragments + (step * column_tiles + c) * 32));
           Multiply::template add<cell_tiles>(sums[c], a, b);
         }
       }
@@ -243,10 +264,24 @@ struct PhaseMma {
                                                const float (&sums)[column_tiles][cell_tiles][4]) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int columns = int(tile.channel_columns);
+    // From eight columns a phase on, a tile has one phase: the same for all lanes.
+    constexpr bool one_phase = columns % 8 == 0;
     const int lane = threadIdx.x % 32;
     const int first_channel = own.group * int(tile.oc);
-    const int channels = tile.plan.group_block == 1 ? out.channels
-                                                    : int(least(out.channels - first_channel, tile.oc));
+    const int channels =
+        tile.plan.group_block == 1 ? out.channels
+                                   : int(least(out.channels - first_channel, tile.oc));
+    Target targets[cell_tiles][2];
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Cell cell(own, i, lane / 4 + 8 * half);
+        targets[i][half] = Target(cell, at, out);
+        targets[i][half].staged +=
+            Output::offset(first_channel + (one_phase ? lane % 4 * 2 : 0), 0, 0, 0);
+      }
+    }
     bool not_finite = false;
 #pragma unroll
     for (int c = 0; c < column_tiles; ++c) {
@@ -254,33 +289,27 @@ struct PhaseMma {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const int in_tile = lane % 4 * 2 + j;
-        // From eight columns a phase on, a tile has one phase: the same for all lanes.
-        const int column = columns % 8 == 0 ? first_column : first_column + in_tile;
-        const int channel = column % columns + (columns % 8 == 0 ? in_tile : 0);
-        if (column / columns >= int(tile.live_phases) || channel >= channels) continue;
-        const Tiling::Phase number = tile.phase(column / columns);
-        const int d = int(phases_of<Problem::d>().live_phase(number.d));
-        const int h = int(phases_of<Problem::h>().live_phase(number.h));
-        const int w = int(phases_of<Problem::w>().live_phase(number.w));
-        const int own_channel = first_channel + channel;
-        const float offset = Problem::bias ? Element::value(__ldg(bias + own_channel)) : 0.0f;
+        const unsigned column = one_phase ? first_column : first_column + in_tile;
+        const unsigned phase = column / unsigned(columns);
+        const int channel = column % unsigned(columns) + (one_phase ? in_tile : 0);
+        const bool exists = (column_tiles * tile.passes * 8 == tile.live_phases * columns ||
+                             phase < unsigned(tile.live_phases)) &&
+                            (tile.oc % columns == 0 || channel < channels);
+        const int offset =
+            phase_offset(phase) +
+            Output::offset(column % unsigned(columns) + (one_phase ? j : 0), 0, 0, 0);
+        const float start =
+            Problem::bias && exists ? Element::value(__ldg(bias + first_channel + channel)) : 0.0f;
 #pragma unroll
         for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
-            const Cell cell(own, i, lane / 4 + 8 * half);
-            const int y_d = at.d.origin + cell.d * int(Problem::d.stride) + d;
-            const int y_h = at.h.origin + cell.h * int(Problem::h.stride) + h;
-            const int y_w = at.w.origin + cell.w * int(Problem::w.stride) + w;
-            // One comparison an axis: a negative position is a very large unsigned one.
-            if (!cell.exists || unsigned(y_d) >= unsigned(out.size_d) ||
-                unsigned(y_h) >= unsigned(out.size_h) || unsigned(y_w) >= unsigned(out.size_w)) {
-              continue;
-            }
             const float sum = sums[c][i][half * 2 + j];
             not_finite |= !(fabsf(sum) <= kLargest);
-            out.staged[Output::offset(own_channel, y_d, y_h, y_w)] =
-                Element::rounded(Problem::bias ? sum + offset : sum);
+            if (exists && targets[i][half].has(phase)) {
+              targets[i][half].staged[offset] =
+                  Element::rounded(Problem::bias ? sum + start : sum);
+            }
           }
         }
       }
@@ -288,12 +317,63 @@ struct PhaseMma {
     return not_finite;
   }
 
+  static constexpr unsigned live_d = unsigned(phases_of<Problem::d>().live_count());
+  static constexpr unsigned live_h = unsigned(phases_of<Problem::h>().live_count());
+  static constexpr unsigned live_w = unsigned(phases_of<Problem::w>().live_count());
+
+  /// Of a phase with taps, counted from a cell's phase 0.
+  static __device__ __forceinline__ int phase_offset(unsigned number) {
+    return Output::offset(0, live<Problem::d>(number / (live_w * live_h)),
+                          live<Problem::h>(number / live_w % live_h),
+                          live<Problem::w>(number % live_w));
+  }
+  /// Phases::live_phase in 32 bits.
+  template <Axis axis>
+  static __device__ __forceinline__ int live(unsigned number) {
+    return int(number * unsigned(axis.dilation) % unsigned(axis.stride));
+  }
+
+  /// Where the outputs of a cell are staged, and which of its phases with taps exist.
+  struct Target {
+    static constexpr bool few = live_d * live_h * live_w <= 32;
+    Stored* staged;
+    unsigned in_d, in_h, in_w;  ///< bits of the axes' live phases; few: in_w has them of all
+
+    Target() = default;
+    __device__ __forceinline__ Target(const Cell& cell, const Place& at, const Output& out) {
+      const int d = at.d.origin + cell.d * int(Problem::d.stride);
+      const int h = at.h.origin + cell.h * int(Problem::h.stride);
+      const int w = at.w.origin + cell.w * int(Problem::w.stride);
+      staged = out.staged + Output::offset(0, d, h, w);
+      in_d = cell.exists ? inside<Problem::d, few ? live_w * live_h : 1>(d, out.size_d) : 0;
+      in_h = inside<Problem::h, few ? live_w : 1>(h, out.size_h);
+      in_w = inside<Problem::w, 1>(w, out.size_w);
+      if constexpr (few) in_w *= in_h * in_d;  // one bit for each combination, nothing is carried
+    }
+    __device__ __forceinline__ bool has(unsigned phase) const {
+      if constexpr (few) return (in_w & 1u << phase) != 0;
+      return (in_d >> phase / (live_w * live_h) & in_h >> phase / live_w % live_h &
+              in_w >> phase % live_w & 1) != 0;
+    }
+
+   private:
+    template <Axis axis, int step>
+    static __device__ __forceinline__ unsigned inside(int first, int size) {
+      unsigned bits = 0;
+#pragma unroll
+      for (int n = 0; n < int(phases_of<axis>().live_count()); ++n) {
+        // One comparison: a negative position is a very large unsigned one.
+        if (unsigned(first + live<axis>(n)) < unsigned(size)) bits |= 1u << n * step;
+      }
+      return bits;
+    }
+  };
+
   static constexpr float kLargest = 3.402823466e38f;
 
   /// Products with made-up zeros, or with parts of an infinity, are NaN where the definition has an
   /// infinity or a number: outputs that are not finite are computed again, as the definition says.
-  __device__ __noinline__ void repair(const Place& at, Index first_channel,
-                                      const Output& out) const {
+  __device__ __noinline__ void repair(Place at, Index first_channel, Output out) const {
     const int count = out.channels * out.size_d * out.size_h * out.size_w;
     for (int number = threadIdx.x; number < count; number += int(Plan::threads)) {
       const int w = number % out.size_w, h = number / out.size_w % out.size_h;

@@ -23,6 +23,7 @@ struct TileProblem {
   Axis d, h, w;
   int element_bytes = 4;
   bool channels_last = false;
+  bool split = false;  ///< operands in two parts: float32
 };
 
 /// What the plan sets.
@@ -51,6 +52,7 @@ struct Tiling {
   Index neighbours, live_phases;
   Index neighbour_words;  ///< k of a neighbour; more than `words` where a step has one neighbour
   Index steps;            ///< of eight k
+  bool whole_steps;       ///< every step has one neighbour and eight words
   Index channel_columns;  ///< columns of a phase; more than `channel_block` in places
   Index column_tiles;     ///< of eight columns
   Index pass_tiles;       ///< column tiles that a warp computes together
@@ -65,6 +67,8 @@ struct Tiling {
   // Staged inputs, in words; the first one is the neighbour of the box's first cell with the
   // largest shifts.
   Index in_d, in_h, in_w;                 ///< extents
+  Index lead;                             ///< words before the first neighbour along w
+  bool fours;                             ///< channels first: rows can be copied four words a time
   Index x_word, x_d, x_h, x_w;            ///< strides
   Index input_words;
 
@@ -79,6 +83,7 @@ struct Tiling {
 
   bool overlaid;                          ///< outputs take the place of inputs in shared memory
   Index shared_bytes;
+  Index lane_words;                       ///< of a fragment of weights
   Index table_words, fragment_words, packed_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
@@ -96,6 +101,7 @@ struct Tiling {
     // With few words a step takes those of several neighbours, and no k is left unused.
     neighbour_words = neighbours == 1 || words <= 4 ? words : round_up(words, 8);
     steps = parts(neighbours * neighbour_words, 8);
+    whole_steps = words % 8 == 0;
     channel_columns = q.channel_block < 8 ? power_of_two_from(q.channel_block)
                                           : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
@@ -115,6 +121,13 @@ struct Tiling {
     in_d = q.box_d + d.max_shift();
     in_h = q.box_h + h.max_shift();
     in_w = q.box_w + w.max_shift();
+    lead = 0;
+    fours = !p.channels_last && p.w.input % 4 == 0 && (blocks_w == 1 || q.box_w % 4 == 0);
+    if (fours) {
+      // Rows start where memory does, modulo four elements.
+      lead = ((w.cell_begin() - w.max_shift()) % 4 + 4) % 4;
+      in_w = round_up(lead + in_w, 4);
+    }
     const Index all_words = q.group_block * words;
     if (p.channels_last) {
       // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
@@ -167,9 +180,10 @@ struct Tiling {
     const Index out_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
     shared_bytes = overlaid ? most(in_bytes, out_bytes) : in_bytes + out_bytes;
 
+    lane_words = p.split ? 4 : 2;
     table_words = round_up(steps * 8 + passes * steps, 16);
     fragment_words =
-        p.groups * channel_blocks * stages * passes * steps * pass_tiles * Index{64};
+        p.groups * channel_blocks * stages * passes * steps * pass_tiles * 32 * lane_words;
     packed_bytes = 4 * (table_words + fragment_words);
   }
 
@@ -197,7 +211,7 @@ struct Tiling {
     const Phases d(problem.d), h(problem.h), w(problem.w);
     const Neighbour at = neighbour(n);
     return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-           (w.max_shift() - w.shift_at(at.w)) * x_w + word * x_word;
+           (lead + w.max_shift() - w.shift_at(at.w)) * x_w + word * x_word;
   }
 
   /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.

@@ -50,7 +50,9 @@ struct Writer {
         if (at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
         }
+#pragma unroll 1
         for (int i = 0; i < at.head; ++i) at.to[i] = at.from[i];
+#pragma unroll 1
         for (int i = at.head + at.middle; i < at.length; ++i) at.to[i] = at.from[i];
       }
       wait_for_bulk_reads();
