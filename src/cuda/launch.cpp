@@ -1,5 +1,6 @@
 #include "cuda/launch.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -49,6 +50,10 @@ Kernel::Kernel(const Module& module, LaunchShape shape)
     : context_(module.context()),
       shape_(std::move(shape)),
       function_(module.function(shape_.kernel)) {
+  if (shape_.resident > 0) {
+    const int units = context_.attribute(CUdeviceAttribute::multiprocessor_count);
+    shape_.blocks = std::min(shape_.blocks, shape_.resident * static_cast<unsigned>(units));
+  }
   if (shape_.shared_memory_bytes <= kSharedMemoryUnasked) return;
   const int most = context_.attribute(CUdeviceAttribute::max_shared_memory_per_block_optin);
   const int bytes = static_cast<int>(shape_.shared_memory_bytes);

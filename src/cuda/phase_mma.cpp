@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <optional>
 
@@ -10,15 +11,13 @@
 namespace phaseconv::cuda::phase_mma {
 namespace {
 
-constexpr Index kMostBlocks = 0x7fffffff;
+constexpr Index kMostTiles = 0x3fffffff;
 // Positions within a block and offsets of a cell are 32-bit numbers.
 constexpr Index kMostPositions = Index{1} << 30;
 constexpr Index kMostSteps = 4096;
 constexpr Index kMostColumnTiles = 1024;
 // A thread has 255 registers; beside its sums it needs fragments of both operands and addresses.
 constexpr Index kMostSums = 64;
-// A loop over so few steps is unrolled: then it is known which tiles each of them uses.
-constexpr Index kMostUnrolledSteps = 8;
 // Registers beside the sums, as NVRTC 13 uses them.
 constexpr Index kOtherRegisters = 56;
 // Shared memory that the system keeps of every block.
@@ -28,7 +27,7 @@ Tiling tiling(const Problem& problem, const Plan& plan) {
   return Tiling(
       {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
        problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
-       problem.layout == Layout::channels_last, problem.type == DataType::f32},
+       problem.layout == Layout::channels_last},
       {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
        plan.input_block, plan.cell_tile, plan.column_tile, plan.threads});
 }
@@ -177,92 +176,79 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
   if (tile.column_tiles > kMostColumnTiles) {
     return more("tiles of columns: ", tile.column_tiles, kMostColumnTiles);
   }
-  if (tile.blocks > kMostBlocks) return more("blocks: ", tile.blocks, kMostBlocks);
-  if (tile.fragment_words > kMostPositions) {
-    return more("words of packed weights: ", tile.fragment_words, kMostPositions);
-  }
+  if (tile.tiles > kMostTiles) return more("tiles: ", tile.tiles, kMostTiles);
   const Index sums = sums_of_thread(problem, plan, tile);
   if (sums > kMostSums) return more("sums in registers: ", sums, kMostSums);
   return {};
 }
 
-/// What one block keeps busy, in cycles of a multiprocessor.
-struct BlockCost {
+/// What one tile costs, in cycles of a multiprocessor.
+struct TileCost {
   double issue = 0;   ///< instructions of four schedulers
   double tensor = 0;  ///< tensor cores
+  double chain = 0;   ///< of one warp, with nothing to wait for but itself
 };
 
-BlockCost block_cost(const Problem& problem, const Tiling& tile) {
-  const auto phases = problem.phases();
-  double taps = 1;
-  for (const Phases& axis : phases) taps *= static_cast<double>(axis.axis.kernel);
-  // Where a step has one neighbour and a tile one phase, only what there are taps for is computed.
-  double tiles_of_steps = static_cast<double>(tile.steps * tile.column_tiles);
-  if (tile.neighbour_words % 8 == 0 && tile.channel_columns % 8 == 0) {
-    tiles_of_steps = taps * static_cast<double>(tile.neighbour_words * tile.channel_columns) / 64;
-  }
+TileCost tile_cost(const Problem& problem, const Tiling& tile) {
   const bool split = problem.type == DataType::f32;
   const double cell_tiles = static_cast<double>(tile.plan.cell_tile) / 16;
   const double stages = static_cast<double>(tile.stages);
+  const double passes = static_cast<double>(tile.passes);
+  const double fragments = static_cast<double>(tile.fragments) * stages;
+  // All passes over a chunk of cells, of one group: instructions for each step's cells and offsets,
+  // for each fragment of weights, and two and a half for each sum that is written.
+  const double multiplies = fragments * cell_tiles * (split ? 3 : 1);
+  const double reads =
+      static_cast<double>(tile.steps) * passes * stages * (cell_tiles * (split ? 20 : 4) + 6);
+  const double weights = fragments * (split ? 10 : 3);
+  const double writes =
+      static_cast<double>(tile.column_tiles) * cell_tiles * 12 + passes * (40 + 25 * cell_tiles);
+  const double chunk = multiplies + reads + weights + writes;
   const double chunks = static_cast<double>(tile.cell_chunks * tile.plan.group_block);
-  const double multiplies = tiles_of_steps * stages * cell_tiles * (split ? 3 : 1);
-
-  // Instructions of a warp: for each chunk of cells and pass its cells' words and offsets, for each
-  // tile of columns its weights, and two and a half for each sum that is written.
-  const double step = cell_tiles * (split ? 20 : 4) + 6;
-  const double reads = static_cast<double>(tile.steps * tile.passes) * stages * step;
-  const double weights = tiles_of_steps * stages * 2;
-  const double writes = static_cast<double>(tile.column_tiles) * cell_tiles * 10 +
-                        static_cast<double>(tile.passes) * (60 + 15 * cell_tiles);
   // Staged again for each round where the inputs don't all fit.
   const double stagings = static_cast<double>(tile.stages > 1 ? tile.stages * tile.rounds : 1);
   const bool fours = tile.fours || (problem.layout == Layout::channels_last && tile.words % 4 == 0);
-  const double staging =
-      stagings * static_cast<double>(tile.input_words) / (fours ? 4 : 1) * 14 / 32;
-  BlockCost cost;
-  cost.issue = (chunks * (multiplies + reads + weights + writes) + staging + 600) / 4;
+  const double staging = static_cast<double>(tile.input_words) / (fours ? 4 : 1) * 14 / 32;
+  const double moved = stagings * (staging + (tile.stages > 1 ? tile.weight_words / 16.0 : 0.0));
+  TileCost cost;
+  cost.issue = (chunks * chunk + moved + static_cast<double>(tile.warps) * 300) / 4;
   cost.tensor = chunks * multiplies * 8 / 4;
+  cost.chain = 1500 * stagings + 1500 +
+               static_cast<double>(tile.rounds) / passes * (chunk + multiplies * 8);
   return cost;
 }
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Tiling tile = tiling(problem, plan);
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
-  const BlockCost cost = block_cost(problem, tile);
-  const double blocks = static_cast<double>(tile.blocks);
-  const double units = machine.units;
+  const TileCost cost = tile_cost(problem, tile);
+  const double tiles = static_cast<double>(tile.tiles);
   const double staged = static_cast<double>(tile.input_words * tile.stages) * 4;
-  const double memory_bytes = problem.bytes() / std::max(blocks, 1.0) + 0.25 * staged;
-  // Of one block on a multiprocessor: its own time, and what it keeps of shared means.
-  const double issue = cost.issue / clock;
-  const double tensor = cost.tensor / clock;
-  const double memory = memory_bytes * units / machine.copy_bytes_per_second;
-  const double latency = 2.5e-6 * static_cast<double>(tile.stages) + 4 * issue / 3 + memory / 2;
+  const double memory_bytes = problem.bytes() / std::max(tiles, 1.0) + 0.25 * staged;
+  const double memory = memory_bytes * machine.units / machine.copy_bytes_per_second;
   const double resident = static_cast<double>(plan.resident);
-  const double each = std::max({issue, tensor, memory, latency / resident});
-  const double per_unit = std::max(blocks / units, 1.0);
-  return per_unit * each + latency + 2e-6;
+  const double each =
+      std::max({cost.issue / clock, cost.tensor / clock, memory, cost.chain / clock / resident});
+  // Blocks take turns; the last turn may be a short one.
+  const double turns = std::ceil(tiles / (machine.units * resident)) * resident;
+  return std::max(turns, 1.0) * each + 4e-6;
 }
 
 KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {
   const Tiling tile = tiling(problem, plan);
-  return {tile.blocks, tile.shared_bytes, tile.packed_bytes};
+  return {tile.tiles, tile.shared_bytes, tile.packed_bytes};
 }
 
-/// A list with an entry for each step, where the loop over steps is unrolled.
+/// The text of a list of numbers; one zero stands for none.
 template <class Entry>
-std::string list_of_steps(const Tiling& tile, bool listed, const Entry& entry) {
-  std::string list;
-  for (Index step = 0; step < (listed ? tile.steps : 1); ++step) {
-    list += (step > 0 ? ", " : "") + std::to_string(listed ? entry(step) : 0);
-  }
-  return "{" + list + "}";
+std::string number_list(Index count, const Entry& entry) {
+  std::string list = "{";
+  for (Index i = 0; i < count; ++i) list += (i > 0 ? ", " : "") + std::to_string(entry(i));
+  return list + (count == 0 ? "0}" : "}");
 }
 
 std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan& plan) {
   const Tiling tile = tiling(problem, plan);
-  const bool listed = tile.passes == 1 && tile.steps <= kMostUnrolledSteps;
-  const bool dense = tile.steps * tile.column_tiles <= 4096 && tile.dense();
   std::vector<KernelFamily::Constant> list;
   const auto add = [&](const char* name, Index value) {
     list.push_back({"int", name, std::to_string(value)});
@@ -276,16 +262,22 @@ std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan
   add("cell_tile", plan.cell_tile);
   add("column_tile", plan.column_tile);
   add("threads", plan.threads);
-  add("unroll", listed ? tile.steps : dense ? 2 : 1);
-  list.push_back({"bool", "dense", dense ? "true" : "false"});
-  list.push_back({"bool", "listed", listed ? "true" : "false"});
-  list.push_back({"unsigned", "used[]", list_of_steps(tile, listed, [&](Index step) {
-                    return static_cast<Index>(tile.used_tiles(0, step));
+  list.push_back({"int", "offsets[]",
+                  number_list(tile.whole_steps ? tile.steps : tile.steps * 8, [&](Index i) {
+                    // Of whole steps the first word; else words t and t + 4 beside each other.
+                    return tile.input_offset(tile.whole_steps ? i * 8
+                                                              : i / 8 * 8 + i % 8 / 2 + i % 2 * 4);
                   })});
-  list.push_back({"int", "offsets[]", list_of_steps(tile, listed && tile.whole_steps,
-                                                     [&](Index step) {
-                                                       return tile.input_offset(step * 8);
-                                                     })});
+  Index next = 0;
+  const Index uses = tile.compact ? tile.passes * tile.steps : 0;
+  list.push_back({"unsigned", "used[]", number_list(uses, [&](Index i) {
+                    return tile.used_tiles(i / tile.steps, i % tile.steps);
+                  })});
+  list.push_back({"int", "first[]", number_list(uses, [&](Index i) {
+                    const Index first = next;
+                    next += std::popcount(tile.used_tiles(i / tile.steps, i % tile.steps));
+                    return first;
+                  })});
   return list;
 }
 
@@ -295,7 +287,8 @@ KernelFamily family() {
   return {{"phase_mma", "all phases of a box of cells in one block, tensor cores, long runs written",
            plans, refusal, seconds},
           "PhaseMma",
-          {"tiling", "mma", "copy", "fragments", "stage", "writer", "phase_mma"},
+          {"tiling", "mma", "copy", "fragments", "place", "stage", "writer", "epilogue",
+           "phase_mma"},
           sizes,
           constants};
 }

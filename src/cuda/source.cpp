@@ -106,7 +106,8 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
   KernelSource source;
   source.packed_bytes = static_cast<std::size_t>(sizes.packed_bytes);
   source.run = {"phaseconv_run" + ending, static_cast<unsigned>(std::min(sizes.blocks, kMostBlocks)),
-                static_cast<unsigned>(plan.threads), static_cast<unsigned>(sizes.shared_bytes)};
+                static_cast<unsigned>(plan.threads), static_cast<unsigned>(sizes.shared_bytes),
+                static_cast<unsigned>(plan.resident)};
   const Index pack_blocks = sizes.packed_bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
   source.pack = {"phaseconv_pack" + ending,
                  static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)), kPackThreads, 0};

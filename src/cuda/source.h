@@ -16,6 +16,8 @@ struct LaunchShape {
   unsigned blocks = 1;               ///< gridDim.x; the kernels loop where they need more
   unsigned threads = 1;              ///< blockDim.x
   unsigned shared_memory_bytes = 0;  ///< dynamic
+  /// Blocks of each multiprocessor: the grid has no more, and they loop. 0: as many as there are.
+  unsigned resident = 0;
 };
 
 /// A compilation unit with two kernels:

@@ -42,16 +42,18 @@ __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from
 }
 /// Waits until this thread's bulk copies have read their shared memory.
 __device__ __forceinline__ void wait_for_bulk_reads() {
-  asm volatile(
-      "cp.async.bulk.commit_group;\n"
-      "cp.async.bulk.wait_group.read 0;" ::
-          : "memory");
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+/// Ends the group of copies that `wait_for_bulk_reads` waits for.
+__device__ __forceinline__ void commit_bulk_copies() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 #else
 inline constexpr bool has_bulk_copies = false;
 __device__ __forceinline__ void fence_before_bulk_copies() {}
 __device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
 __device__ __forceinline__ void wait_for_bulk_reads() {}
+__device__ __forceinline__ void commit_bulk_copies() {}
 #endif
 
 }  // namespace phaseconv

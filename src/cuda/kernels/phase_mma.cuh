@@ -1,7 +1,8 @@
-// The phase_mma family: a block computes all phases of a box of cells on tensor cores. It stages the
-// inputs that the cells read, each warp multiplies them with the packed weights, the sums meet in
-// shared memory and leave it in long runs. Several blocks share a multiprocessor: while one loads or
-// stores, others multiply. tiling.cuh has the geometry.
+// The phase_mma family: a block computes all phases of a box of cells on tensor cores, box after box.
+// Weights stay in shared memory; each warp multiplies the staged inputs of its cells with them; the
+// sums meet in shared memory and leave it in long runs. While a tile's sums are gathered and written,
+// the inputs of the next one arrive; while one block waits, others of its multiprocessor multiply.
+// tiling.cuh has the geometry.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 #pragma once
@@ -14,18 +15,20 @@ struct PhaseMma {
   using Stored = typename Element::Stored;
   using Packed = Fragments<Problem, Plan>;
   using Output = Writer<Problem, Plan>;
+  using At = Place<Problem, Plan>;
+  using Own = Unit<Problem, Plan>;
   using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
 
-  using PackedColumns = typename Multiply::Columns::Packed;
-
-  static constexpr Index blocks = tiling_of<Problem, Plan>().blocks;
+  static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
   static constexpr int column_tiles = int(Plan::column_tile) / 8;
   static constexpr int steps = int(tiling_of<Problem, Plan>().steps);
+  static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
+  static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
+  static constexpr bool folded = tiling_of<Problem, Plan>().folded;
   /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps.
-  static constexpr int steps_together =
-      Multiply::split && steps * tiling_of<Problem, Plan>().stages > 8 ? 8 : steps;
+  static constexpr int steps_together = Multiply::split && steps * stages > 8 ? 8 : steps;
 
   const Stored* input;
   const unsigned* packed;
@@ -35,134 +38,139 @@ struct PhaseMma {
   __device__ __forceinline__ void run() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     extern __shared__ __align__(128) unsigned char shared[];
-    // Blocks that run together share inputs: channel blocks first.
-    Index rest = blockIdx.x;
-    const auto take = [&](Index radix) {
-      if (radix == 1) return Index(0);
-      const Index digit = unsigned(rest) % unsigned(radix);
-      rest = unsigned(rest) / unsigned(radix);
-      return digit;
-    };
-    Place at;
-    at.channel_block = take(tile.channel_blocks);
-    at.w = along<Problem::w>(take(tile.blocks_w), tile.plan.box_w);
-    at.h = along<Problem::h>(take(tile.blocks_h), tile.plan.box_h);
-    at.d = along<Problem::d>(take(tile.blocks_d), tile.plan.box_d);
-    at.group = take(tile.group_blocks) * tile.plan.group_block;
-    at.image = rest;
+    // Blocks keep their channel block, and so their weights.
+    const unsigned together =
+        gridDim.x < tile.channel_blocks ? gridDim.x
+                                        : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
+    unsigned number = blockIdx.x;
+    if (number >= together) return;
 
-    const Index first_channel = at.group * tile.oc + at.channel_block * tile.plan.channel_block;
-    const int channels = int(tile.plan.group_block == 1
-                                 ? least(tile.oc - at.channel_block * tile.plan.channel_block,
-                                         tile.plan.channel_block)
-                                 : least(Problem::groups - at.group, tile.plan.group_block) * tile.oc);
-    const Output out(output + at.image * tile.to_batch + first_channel * tile.to_c +
-                         at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
-                     shared, channels, at.d.size, at.h.size, at.w.size);
-    constexpr bool some_without_taps =
-        tile.live_phases < Problem::d.stride * Problem::h.stride * Problem::w.stride;
-    constexpr Index output_bytes = tile.overlaid ? 0 : tile.shared_bytes - round_up(tile.input_words * 4, 128);
-    unsigned* const staged = reinterpret_cast<unsigned*>(shared + output_bytes);
-    if constexpr (some_without_taps && !tile.overlaid) out.fill(bias + first_channel);
-
-    bool not_finite = false;
+    const Shared own{shared};
+    fill_table(own.table());
+    At at(number);
+    bool new_channels = true;
+    fetch(own, at, 0, true);
 #pragma unroll 1
-    for (int round = 0; round < int(tile.rounds); ++round) {
-      const int unit = round * int(tile.warps) + int(threadIdx.x) / 32;
-      const Unit own(unit);
-      float sums[column_tiles][cell_tiles][4] = {};
+    for (;;) {
+      const unsigned next = number + together;
+      const bool ends = next >= unsigned(tile.tiles);
+      const At coming(ends ? number : next);
+      const Output out(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
+                           at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
+                       shared + tile.output_at, at.channels(), at.d.size, at.h.size, at.w.size);
+      bool not_finite = false;
 #pragma unroll 1
-      for (int stage = 0; stage < int(tile.stages); ++stage) {
-        if (stage > 0 || round == 0 || tile.stages > 1) {
-          if (stage > 0 || round > 0) __syncthreads();
-          constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
-                           w = phases_of<Problem::w>();
-          Stage<Problem, Plan>{input + at.image * Problem::in_channels * positions,
-                               staged,
-                               at.group,
-                               stage * int(tile.words * tile.per_word),
-                               int(at.d.cell - d.max_shift()),
-                               int(at.h.cell - h.max_shift()),
-                               int(at.w.cell - w.max_shift() - tile.lead)}();
-          wait_for_copies_to_shared();
-          __syncthreads();
+      for (int round = 0; round < rounds; ++round) {
+        const unsigned unit = round * unsigned(tile.warps) + threadIdx.x / 32;
+        const bool works = tile.units % tile.warps == 0 || unit < unsigned(tile.units);
+        const Own job(unit);
+        float sums[column_tiles][cell_tiles][4] = {};
+#pragma unroll 1
+        for (int stage = 0; stage < stages; ++stage) {
+          if (stages > 1 || round == 0) {
+            wait_for_copies_to_shared();
+            __syncthreads();
+            if (Problem::bias && stage == 0 && round == 0 && new_channels) fill_bias(own.bias(), at);
+          }
+          if (works) multiply(job, own, sums);
+          const bool last = round == rounds - 1 && stage == stages - 1;
+          if (stages > 1 || last || round == 0) {
+            // Now nobody reads these inputs any more, nor the outputs of the tile before.
+            wait_for_bulk_reads();
+            __syncthreads();
+          }
+          if (last && !ends) {
+            new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
+            fetch(own, coming, 0, stages > 1 || new_channels);
+          } else if (stages > 1 && !last) {
+            fetch(own, at, stage == stages - 1 ? 0 : stage + 1, true);
+          }
         }
-        if (unit < int(tile.units)) multiply(own, at, stage, staged, sums);
-      }
-      if constexpr (tile.overlaid) {
-        __syncthreads();
-        if constexpr (some_without_taps) {
-          out.fill(bias + first_channel);
-          __syncthreads();
+        if constexpr (tile.live_phases < Problem::d.stride * Problem::h.stride * Problem::w.stride) {
+          if (round == 0) {
+            out.fill(own.bias());
+            __syncthreads();
+          }
+        }
+        if (works) {
+          not_finite |= Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
         }
       }
-      if (unit < int(tile.units)) not_finite |= write(own, at, out, bias + first_channel, sums);
-    }
-    fence_before_bulk_copies();
-    if (__syncthreads_or(not_finite)) {
-      repair(at, first_channel, out);
       fence_before_bulk_copies();
-      __syncthreads();
+      if (__syncthreads_or(not_finite)) {
+        Repair<Problem, Plan>{input, packed, bias}(number, out);
+        fence_before_bulk_copies();
+        __syncthreads();
+      }
+      out.store();
+      if (ends) break;
+      number = next;
+      at = coming;
     }
-    out.store();
+    wait_for_bulk_reads();
   }
 
  private:
-  static constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
-
-  /// A block along one axis.
-  struct Along {
-    Index cell;  ///< its first one
-    Index low;   ///< its first output
-    int size;    ///< its outputs
-    int origin;  ///< of the first cell's phase 0, counted from `low`; not positive
+  /// The parts of shared memory.
+  struct Shared {
+    unsigned char* start;
+    __device__ __forceinline__ unsigned* weights() const {
+      return reinterpret_cast<unsigned*>(start);
+    }
+    __device__ __forceinline__ int* table() const {
+      return reinterpret_cast<int*>(start + tiling_of<Problem, Plan>().table_at);
+    }
+    __device__ __forceinline__ float* bias() const {
+      return reinterpret_cast<float*>(start + tiling_of<Problem, Plan>().bias_at);
+    }
+    __device__ __forceinline__ unsigned* inputs() const {
+      return reinterpret_cast<unsigned*>(start + tiling_of<Problem, Plan>().input_at);
+    }
   };
-  template <Axis axis>
-  static __device__ __forceinline__ Along along(Index block, Index box) {
-    constexpr Phases phases(axis);
-    Along at;
-    at.cell = phases.cell_begin() + block * box;
-    const Index origin = phases.output(at.cell, 0);
-    at.low = most(origin, 0);
-    at.size = int(least(phases.output(at.cell + box, 0), axis.output()) - at.low);
-    at.origin = int(origin - at.low);
-    return at;
+
+  /// Offsets of the steps' words, then used tiles and first fragments of passes and steps.
+  static __device__ __forceinline__ void fill_table(int* table) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr auto offsets = Plan::offsets;
+    for (int i = threadIdx.x; i < int(tile.offset_numbers); i += int(Plan::threads)) {
+      table[i] = offsets[i];
+    }
+    for (int i = threadIdx.x; i < int(tile.use_numbers / 2); i += int(Plan::threads)) {
+      table[tile.offset_numbers + 2 * i] = int(Packed::used_tiles(0, i));
+      table[tile.offset_numbers + 2 * i + 1] = Packed::first_fragment(0, i);
+    }
   }
-  struct Place {
-    Index image, group, channel_block;
-    Along d, h, w;
-  };
 
-  /// What a warp computes at a time: a chunk of cells, for one group and one pass over columns.
-  struct Unit {
-    int chunk, group, pass;
-    __device__ explicit Unit(int number) {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      const unsigned rest = unsigned(number) / unsigned(tile.cell_chunks);
-      chunk = unsigned(number) % unsigned(tile.cell_chunks);
-      // What is always zero is a constant, and what depends on it too.
-      group = tile.plan.group_block == 1 ? 0 : rest % unsigned(tile.plan.group_block);
-      pass = tile.passes == 1 ? 0 : rest / unsigned(tile.plan.group_block);
+  __device__ __forceinline__ void fill_bias(float* staged, const At& at) const {
+    for (int i = threadIdx.x; i < at.channels(); i += int(Plan::threads)) {
+      staged[i] = Element::value(__ldg(bias + at.first_channel() + i));
     }
-  };
-  struct Cell {
-    int d, h, w;
-    bool exists;
-    /// Number `row` of a tile of 16; where the box ends, the last cell stands in.
-    __device__ Cell(const Unit& own, int cell_tile, int row) {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      unsigned number = own.chunk * unsigned(Plan::cell_tile) + cell_tile * 16 + row;
-      exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
-      if (!exists) number = unsigned(tile.cells) - 1;
-      w = number % unsigned(Plan::box_w);
-      h = number / unsigned(Plan::box_w) % unsigned(Plan::box_h);
-      d = number / unsigned(Plan::box_w * Plan::box_h);
-    }
-  };
+  }
 
-  __device__ __forceinline__ void multiply(const Unit& own, const Place& at, int stage,
-                                           const unsigned* staged,
-                                           float (&sums)[column_tiles][cell_tiles][4]) const {
+  /// Starts to bring what a stage of a tile reads.
+  __device__ __forceinline__ void fetch(const Shared& own, const At& at, int stage,
+                                        bool weights) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
+                     w = phases_of<Problem::w>();
+    constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
+    if (weights) {
+      const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
+      for (int i = threadIdx.x * 4; i < int(tile.weight_words); i += int(Plan::threads) * 4) {
+        copy_to_shared<16>(own.weights() + i, from + i, true);
+      }
+    }
+    Stage<Problem, Plan>{input + at.image * Problem::in_channels * positions,
+                         own.inputs(),
+                         at.group,
+                         stage * int(tile.words * tile.per_word),
+                         at.d.cell - int(d.max_shift()),
+                         at.h.cell - int(h.max_shift()),
+                         at.w.cell - int(w.max_shift() + tile.lead)}();
+  }
+
+  static __device__ __forceinline__ void multiply(const Own& job, const Shared& own,
+                                                  float (&sums)[column_tiles][cell_tiles][4]) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const int lane = threadIdx.x % 32;
     const unsigned* cells[cell_tiles][2];
@@ -170,26 +178,24 @@ struct PhaseMma {
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Cell cell(own, i, lane / 4 + 8 * half);
-        cells[i][half] = staged + own.group * int(tile.words * tile.x_word) +
-                         cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
+        const Cell<Problem, Plan> cell(job.chunk, i, lane / 4 + 8 * half);
+        cells[i][half] = own.inputs() + job.group * int(tile.words * tile.x_word) +
+                         cell.d * int(tile.x_d) + cell.h * int(tile.x_h) +
+                         cell.w * int(tile.x_w) +
                          (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);
       }
     }
-    const unsigned* const used = packed + tile.steps * 8 + own.pass * steps;
-    const auto* const fragments =
-        reinterpret_cast<const PackedColumns*>(
-            packed + Packed::offset(at.group + own.group, at.channel_block, stage, own.pass)) +
+    const uint2* const weights =
+        reinterpret_cast<const uint2*>(own.weights() + job.group * int(tile.fragments * 64)) +
         lane;
-
     if constexpr (steps_together == steps) {
-      add_steps(0, steps, cells, used, fragments, sums);
+      add_steps(0, steps, job.pass, own.table(), cells, weights, sums);
     } else {
 #pragma unroll 1
       for (int first = 0; first < steps; first += steps_together) {
         float part[column_tiles][cell_tiles][4] = {};
         const int end = first + steps_together < steps ? first + steps_together : steps;
-        add_steps(first, end, cells, used, fragments, part);
+        add_steps(first, end, job.pass, own.table(), cells, weights, part);
 #pragma unroll
         for (int c = 0; c < column_tiles; ++c) {
 #pragma unroll
@@ -202,43 +208,27 @@ struct PhaseMma {
     }
   }
 
-  /// The column tiles that a step uses, one bit each; `table` has those of the pass.
-  static __device__ __forceinline__ unsigned used_tiles(int step, const unsigned* table) {
-    if constexpr (Plan::dense) {
-      return ~0u;
-    } else if constexpr (Plan::listed) {
-      constexpr auto list = Plan::used;
-      return list[step];
-    } else {
-      return __ldg(table + step);
-    }
-  }
-
   /// Where a step's words t and t + 4 are staged, counted from a cell (with whole steps, from its
   /// word t).
-  __device__ __forceinline__ int2 input_offsets(int step) const {
+  static __device__ __forceinline__ int2 input_offsets(int step, const int* table) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     if constexpr (!tile.whole_steps) {
-      return __ldg(reinterpret_cast<const int2*>(packed) + step * 4 + threadIdx.x % 4);
+      return reinterpret_cast<const int2*>(table)[step * 4 + threadIdx.x % 4];
     } else {
-      int offset;
-      if constexpr (Plan::listed) {
-        constexpr auto list = Plan::offsets;
-        offset = list[step];
-      } else {
-        offset = int(__ldg(packed + step * 8));
-      }
+      constexpr auto list = Plan::offsets;
+      const int offset = folded ? list[step] : table[step];
       return {offset, offset + 4 * int(tile.x_word)};
     }
   }
 
-  __device__ __forceinline__ void add_steps(int first, int end,
-                                            const unsigned* const (&cells)[cell_tiles][2],
-                                            const unsigned* used, const PackedColumns* fragments,
-                                            float (&sums)[column_tiles][cell_tiles][4]) const {
-#pragma unroll(Plan::unroll)
+  static __device__ __forceinline__ void add_steps(int first, int end, int pass, const int* table,
+                                                   const unsigned* const (&cells)[cell_tiles][2],
+                                                   const uint2* weights,
+                                                   float (&sums)[column_tiles][cell_tiles][4]) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+#pragma unroll(folded ? steps : tile.compact ? 1 : 2)
     for (int step = first; step < end; ++step) {
-      const int2 offset = input_offsets(step);
+      const int2 offset = input_offsets(step, table);
       typename Multiply::Cells a[cell_tiles];
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
@@ -247,183 +237,24 @@ struct PhaseMma {
         a[i].set(2, cells[i][0][offset.y]);
         a[i].set(3, cells[i][1][offset.y]);
       }
-      const unsigned mask = used_tiles(step, used);
+      unsigned used = Packed::used_tiles(pass, step);
+      int fragment = Packed::first_fragment(pass, step);
+      if constexpr (tile.compact && !folded) {
+        const int* const use = table + tile.offset_numbers + (pass * steps + step) * 2;
+        used = use[0];
+        fragment = use[1];
+      }
 #pragma unroll
       for (int c = 0; c < column_tiles; ++c) {
-        if (mask >> c & 1) {
-          const typename Multiply::Columns b(__ldg(fragments + (step * column_tiles + c) * 32));
+        if (used >> c & 1) {
+          const uint2 raw = weights[fragment++ * 32];
+          typename Multiply::Columns b;
+          b.set(0, raw.x);
+          b.set(1, raw.y);
           Multiply::template add<cell_tiles>(sums[c], a, b);
         }
       }
     }
-  }
-
-  /// Writes sums plus bias to where they are staged; whether any of the sums is not finite.
-  static __device__ __forceinline__ bool write(const Unit& own, const Place& at, const Output& out,
-                                               const Stored* bias,
-                                               const float (&sums)[column_tiles][cell_tiles][4]) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int columns = int(tile.channel_columns);
-    // From eight columns a phase on, a tile has one phase: the same for all lanes.
-    constexpr bool one_phase = columns % 8 == 0;
-    const int lane = threadIdx.x % 32;
-    const int first_channel = own.group * int(tile.oc);
-    const int channels =
-        tile.plan.group_block == 1 ? out.channels
-                                   : int(least(out.channels - first_channel, tile.oc));
-    Target targets[cell_tiles][2];
-#pragma unroll
-    for (int i = 0; i < cell_tiles; ++i) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const Cell cell(own, i, lane / 4 + 8 * half);
-        targets[i][half] = Target(cell, at, out);
-        targets[i][half].staged +=
-            Output::offset(first_channel + (one_phase ? lane % 4 * 2 : 0), 0, 0, 0);
-      }
-    }
-    bool not_finite = false;
-#pragma unroll
-    for (int c = 0; c < column_tiles; ++c) {
-      const int first_column = (own.pass * column_tiles + c) * 8;
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const int in_tile = lane % 4 * 2 + j;
-        const unsigned column = one_phase ? first_column : first_column + in_tile;
-        const unsigned phase = column / unsigned(columns);
-        const int channel = column % unsigned(columns) + (one_phase ? in_tile : 0);
-        const bool exists = (column_tiles * tile.passes * 8 == tile.live_phases * columns ||
-                             phase < unsigned(tile.live_phases)) &&
-                            (tile.oc % columns == 0 || channel < channels);
-        const int offset =
-            phase_offset(phase) +
-            Output::offset(column % unsigned(columns) + (one_phase ? j : 0), 0, 0, 0);
-        const float start =
-            Problem::bias && exists ? Element::value(__ldg(bias + first_channel + channel)) : 0.0f;
-#pragma unroll
-        for (int i = 0; i < cell_tiles; ++i) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const float sum = sums[c][i][half * 2 + j];
-            not_finite |= !(fabsf(sum) <= kLargest);
-            if (exists && targets[i][half].has(phase)) {
-              targets[i][half].staged[offset] =
-                  Element::rounded(Problem::bias ? sum + start : sum);
-            }
-          }
-        }
-      }
-    }
-    return not_finite;
-  }
-
-  static constexpr unsigned live_d = unsigned(phases_of<Problem::d>().live_count());
-  static constexpr unsigned live_h = unsigned(phases_of<Problem::h>().live_count());
-  static constexpr unsigned live_w = unsigned(phases_of<Problem::w>().live_count());
-
-  /// Of a phase with taps, counted from a cell's phase 0.
-  static __device__ __forceinline__ int phase_offset(unsigned number) {
-    return Output::offset(0, live<Problem::d>(number / (live_w * live_h)),
-                          live<Problem::h>(number / live_w % live_h),
-                          live<Problem::w>(number % live_w));
-  }
-  /// Phases::live_phase in 32 bits.
-  template <Axis axis>
-  static __device__ __forceinline__ int live(unsigned number) {
-    return int(number * unsigned(axis.dilation) % unsigned(axis.stride));
-  }
-
-  /// Where the outputs of a cell are staged, and which of its phases with taps exist.
-  struct Target {
-    static constexpr bool few = live_d * live_h * live_w <= 32;
-    Stored* staged;
-    unsigned in_d, in_h, in_w;  ///< bits of the axes' live phases; few: in_w has them of all
-
-    Target() = default;
-    __device__ __forceinline__ Target(const Cell& cell, const Place& at, const Output& out) {
-      const int d = at.d.origin + cell.d * int(Problem::d.stride);
-      const int h = at.h.origin + cell.h * int(Problem::h.stride);
-      const int w = at.w.origin + cell.w * int(Problem::w.stride);
-      staged = out.staged + Output::offset(0, d, h, w);
-      in_d = cell.exists ? inside<Problem::d, few ? live_w * live_h : 1>(d, out.size_d) : 0;
-      in_h = inside<Problem::h, few ? live_w : 1>(h, out.size_h);
-      in_w = inside<Problem::w, 1>(w, out.size_w);
-      if constexpr (few) in_w *= in_h * in_d;  // one bit for each combination, nothing is carried
-    }
-    __device__ __forceinline__ bool has(unsigned phase) const {
-      if constexpr (few) return (in_w & 1u << phase) != 0;
-      return (in_d >> phase / (live_w * live_h) & in_h >> phase / live_w % live_h &
-              in_w >> phase % live_w & 1) != 0;
-    }
-
-   private:
-    template <Axis axis, int step>
-    static __device__ __forceinline__ unsigned inside(int first, int size) {
-      unsigned bits = 0;
-#pragma unroll
-      for (int n = 0; n < int(phases_of<axis>().live_count()); ++n) {
-        // One comparison: a negative position is a very large unsigned one.
-        if (unsigned(first + live<axis>(n)) < unsigned(size)) bits |= 1u << n * step;
-      }
-      return bits;
-    }
-  };
-
-  static constexpr float kLargest = 3.402823466e38f;
-
-  /// Products with made-up zeros, or with parts of an infinity, are NaN where the definition has an
-  /// infinity or a number: outputs that are not finite are computed again, as the definition says.
-  __device__ __noinline__ void repair(Place at, Index first_channel, Output out) const {
-    const int count = out.channels * out.size_d * out.size_h * out.size_w;
-    for (int number = threadIdx.x; number < count; number += int(Plan::threads)) {
-      const int w = number % out.size_w, h = number / out.size_w % out.size_h;
-      const int d = number / (out.size_w * out.size_h) % out.size_d;
-      const int channel = number / (out.size_w * out.size_h * out.size_d);
-      Stored& staged = out.staged[Output::offset(channel, d, h, w)];
-      if (fabsf(Element::value(staged)) <= kLargest) continue;
-      const Index own = first_channel + channel;
-      const float sum = defined(at.image, own, at.d.low + d, at.h.low + h, at.w.low + w);
-      staged = Element::rounded(Problem::bias ? sum + Element::value(__ldg(bias + own)) : sum);
-    }
-  }
-
-  /// One output without its bias: one multiply-add after the other, only those that there are.
-  __device__ float defined(Index image, Index channel, Index o_d, Index o_h, Index o_w) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
-                     w = phases_of<Problem::w>();
-    const Index group = channel / tile.oc;
-    float sum = 0;
-    for (Index ic = 0; ic < tile.ic; ++ic) {
-      for (Index kd = d.first_tap_of(o_d); kd < Problem::d.kernel; kd += d.tap_step) {
-        const Index i_d = d.cell_of(o_d) - d.shift(kd);
-        if (i_d < 0 || i_d >= Problem::d.input) continue;
-        for (Index kh = h.first_tap_of(o_h); kh < Problem::h.kernel; kh += h.tap_step) {
-          const Index i_h = h.cell_of(o_h) - h.shift(kh);
-          if (i_h < 0 || i_h >= Problem::h.input) continue;
-          for (Index kw = w.first_tap_of(o_w); kw < Problem::w.kernel; kw += w.tap_step) {
-            const Index i_w = w.cell_of(o_w) - w.shift(kw);
-            if (i_w < 0 || i_w >= Problem::w.input) continue;
-            const Index position = (i_d * Problem::h.input + i_h) * Problem::w.input + i_w;
-            const Index from = Problem::channels_last
-                                   ? position * Problem::in_channels + group * tile.ic + ic
-                                   : (group * tile.ic + ic) * positions + position;
-            const Index neighbour =
-                (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
-                w.shift_index(kw);
-            const Index phase =
-                (kd % d.tap_step * h.live_count() + kh % h.tap_step) * w.live_count() +
-                kw % w.tap_step;
-            const float weight =
-                Packed::weight(packed, group, ic, channel % tile.oc, neighbour, phase);
-            sum = fmaf(Element::operand(__ldg(input + image * Problem::in_channels * positions +
-                                              from)),
-                       weight, sum);
-          }
-        }
-      }
-    }
-    return sum;
   }
 };
 

@@ -22,9 +22,9 @@ struct Stage {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
 
-  const Stored* input;  ///< of the block's image
+  const Stored* input;  ///< of the tile's image
   unsigned* staged;
-  Index group;          ///< the block's first one
+  int group;            ///< the tile's first one
   int first_channel;    ///< of each group, staged now
   int i_d, i_h, i_w;    ///< input position of the first staged neighbour; may be outside
 

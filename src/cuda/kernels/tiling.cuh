@@ -2,15 +2,16 @@
 // shared memory, and how the matrix products of its warps are laid out. Host and kernel both read
 // this one text: the planner asks it for sizes, the kernel makes it a constant.
 //
-// A block computes all phases of a box of cells, for some output channels of some groups. Its
-// products are, for every group,
+// A tile is a box of cells with all phases, for some output channels of some groups; a block computes
+// one tile after the other. Its products are, for every group,
 //
 //     sums[cell][column] += inputs[cell][k] · weights[k][column]
 //
 // where a column is a phase that has taps and an output channel (phases slow, channels fast), and k
 // is a neighbour (a combination of shifts) and a word of input channels (neighbours slow). A word is
-// one channel, or two of a 16-bit type. A weight is zero where no tap leads from the neighbour to
-// the phase; tiles of eight columns in which a whole step of eight k is zero are left out.
+// one channel, or two of a 16-bit type. k go in steps of eight, columns in tiles of eight. A weight
+// is zero where no tap leads from the neighbour to the phase; where a step has one neighbour and a
+// tile one phase, such fragments are left out.
 #pragma once
 
 #include "cuda/kernels/numbers.cuh"
@@ -23,19 +24,21 @@ struct TileProblem {
   Axis d, h, w;
   int element_bytes = 4;
   bool channels_last = false;
-  bool split = false;  ///< operands in two parts: float32
 };
 
 /// What the plan sets.
 struct TilePlan {
-  Index box_d = 1, box_h = 1, box_w = 1;  ///< cells of a block
-  Index group_block = 1;                  ///< groups of a block
-  Index channel_block = 1;                ///< output channels of a block, of each group
+  Index box_d = 1, box_h = 1, box_w = 1;  ///< cells of a tile
+  Index group_block = 1;                  ///< groups of a tile
+  Index channel_block = 1;                ///< output channels of a tile, of each group
   Index input_block = 1;                  ///< input channels staged at a time, of each group
   Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
   Index threads = 128;
 };
+
+/// A loop over so few steps is unrolled, and what they read and use becomes part of the code.
+inline constexpr Index kMostFoldedSteps = 8;
 
 struct Tiling {
   TileProblem problem;
@@ -61,8 +64,8 @@ struct Tiling {
   Index units;            ///< chunks of cells × groups × passes: a warp computes one at a time
   Index warps, rounds;
 
-  // Blocks along the axes.
-  Index blocks_d, blocks_h, blocks_w, blocks;
+  // Boxes along the axes, and tiles in all.
+  Index blocks_d, blocks_h, blocks_w, tiles;
 
   // Staged inputs, in words; the first one is the neighbour of the box's first cell with the
   // largest shifts.
@@ -81,10 +84,19 @@ struct Tiling {
   Index merged;                           ///< axes, inner ones first, that the box covers
   Index output_elements;
 
-  bool overlaid;                          ///< outputs take the place of inputs in shared memory
-  Index shared_bytes;
-  Index lane_words;                       ///< of a fragment of weights
-  Index table_words, fragment_words, packed_bytes;
+  // Weights, for a group block and a channel block.
+  bool compact;                           ///< fragments without any tap are left out
+  Index fragments;                        ///< of 32 lanes and two words, of a stage and a group
+  Index weight_words;                     ///< of a stage, all groups of the tile
+  Index packed_bytes;                     ///< of the whole problem
+
+  // Numbers that do not fold into the code: the offsets of a step's words, and of compact weights
+  // for each pass and step which tiles are used and the number of the first fragment.
+  bool folded;
+  Index offset_numbers, use_numbers;
+
+  // Shared memory in bytes, in this order: weights, table, bias, inputs, outputs.
+  Index table_at, bias_at, input_at, output_at, shared_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
     const Phases d(p.d), h(p.h), w(p.w);
@@ -116,7 +128,7 @@ struct Tiling {
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
     blocks_w = parts(w.cells(), q.box_w);
-    blocks = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
+    tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
 
     in_d = q.box_d + d.max_shift();
     in_h = q.box_h + h.max_shift();
@@ -174,17 +186,22 @@ struct Tiling {
       output_elements = out_c * y_c;
     }
 
-    // Where every warp has one unit, no input is needed any more once the sums are there.
-    overlaid = rounds == 1;
-    const Index in_bytes = round_up(input_words * 4, 128);
-    const Index out_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
-    shared_bytes = overlaid ? most(in_bytes, out_bytes) : in_bytes + out_bytes;
+    compact = neighbour_words % 8 == 0 && channel_columns % 8 == 0;
+    const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
+    fragments = compact ? taps * (neighbour_words / 8) * (channel_columns / 8)
+                        : passes * steps * pass_tiles;
+    weight_words = q.group_block * fragments * 64;
+    packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
 
-    lane_words = p.split ? 4 : 2;
-    table_words = round_up(steps * 8 + passes * steps, 16);
-    fragment_words =
-        p.groups * channel_blocks * stages * passes * steps * pass_tiles * 32 * lane_words;
-    packed_bytes = 4 * (table_words + fragment_words);
+    folded = whole_steps && passes == 1 && steps <= kMostFoldedSteps;
+    offset_numbers = folded ? 0 : whole_steps ? steps : steps * 8;
+    use_numbers = folded || !compact ? 0 : 2 * passes * steps;
+
+    table_at = weight_words * 4;
+    bias_at = table_at + round_up(4 * (offset_numbers + use_numbers), 16);
+    input_at = round_up(bias_at + out_c * 4, 128);
+    output_at = round_up(input_at + input_words * 4, 128);
+    shared_bytes = output_at + round_up((output_elements + unit) * p.element_bytes, 16);
   }
 
   struct Neighbour {
@@ -227,16 +244,11 @@ struct Tiling {
     return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
   }
 
-  /// Whether any weight of a step and a tile of columns can be other than zero.
+  /// Whether a fragment is there, of a step and a tile of columns.
   PHASECONV_FUNCTION bool used(Index step, Index column_tile) const {
-    const Index last_k = least(step * 8 + 7, neighbours * neighbour_words - 1);
-    for (Index n = step * 8 / neighbour_words; n <= last_k / neighbour_words; ++n) {
-      const Index last = least(column_tile * 8 + 7, live_phases * channel_columns - 1);
-      for (Index f = column_tile * 8 / channel_columns; f <= last / channel_columns; ++f) {
-        if (tap(n, f) >= 0) return true;
-      }
-    }
-    return false;
+    if (column_tile >= column_tiles) return !compact;
+    return !compact ||
+           tap(step * 8 / neighbour_words, column_tile * 8 / channel_columns) >= 0;
   }
   /// One bit for each column tile of a pass.
   PHASECONV_FUNCTION unsigned used_tiles(Index pass, Index step) const {
@@ -245,16 +257,6 @@ struct Tiling {
       if (used(step, pass * pass_tiles + tile)) mask |= 1u << tile;
     }
     return mask;
-  }
-  /// Whether no tile of any step can be left out.
-  PHASECONV_FUNCTION bool dense() const { return used_count() == steps * passes * pass_tiles; }
-  /// Products of 16 cells, 8 k and 8 columns, for one tile of cells, group and channel block.
-  PHASECONV_FUNCTION Index used_count() const {
-    Index count = 0;
-    for (Index tile = 0; tile < column_tiles; ++tile) {
-      for (Index step = 0; step < steps; ++step) count += used(step, tile) ? 1 : 0;
-    }
-    return count;
   }
 };
 

@@ -30,14 +30,21 @@ struct Writer {
     return channel * int(tile.y_c) + d * int(tile.y_d) + h * int(tile.y_h) + w * int(tile.y_w);
   }
 
-  /// Bias everywhere: what stays is right for phases without taps.
-  __device__ __forceinline__ void fill(const Stored* bias) const {
+  /// The bias everywhere: what stays is right for phases without taps.
+  __device__ __forceinline__ void fill(const float* bias) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    for (int at = threadIdx.x; at < int(tile.output_elements); at += int(Plan::threads)) {
-      const int channel =
-          Problem::channels_last ? at % int(tile.y_w) : at / int(tile.y_c);
-      staged[at] = Element::rounded(
-          Problem::bias && channel < channels ? Element::value(__ldg(bias + channel)) : 0.0f);
+    constexpr int count = int(tile.output_elements);
+    if constexpr (!Problem::bias) {
+      // What lies around the outputs does not matter.
+      float4* const all = reinterpret_cast<float4*>(staged - misaligned(output));
+      for (int at = threadIdx.x; at < (count + unit) / unit; at += int(Plan::threads)) {
+        all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
+      }
+    } else {
+      for (int at = threadIdx.x; at < count; at += int(Plan::threads)) {
+        const int channel = Problem::channels_last ? at % int(tile.y_w) : at / int(tile.y_c);
+        staged[at] = Element::rounded(channel < int(tile.out_c) ? bias[channel] : 0.0f);
+      }
     }
   }
 
@@ -45,17 +52,18 @@ struct Writer {
   /// since the last write.
   __device__ __forceinline__ void store() const {
     if constexpr (has_bulk_copies) {
-      for (int run = threadIdx.x; run < runs(); run += int(Plan::threads)) {
+      // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
+      constexpr int together = 2 * unit;
+      const int own = threadIdx.x % together;
+      for (int run = threadIdx.x / together; run < runs(); run += int(Plan::threads) / together) {
         const Run at(*this, run);
-        if (at.middle > 0) {
+        if (own == 0 && at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
         }
-#pragma unroll 1
-        for (int i = 0; i < at.head; ++i) at.to[i] = at.from[i];
-#pragma unroll 1
-        for (int i = at.head + at.middle; i < at.length; ++i) at.to[i] = at.from[i];
+        const int loose = own < at.head ? own : own + at.middle;
+        if (loose < at.length) at.to[loose] = at.from[loose];
       }
-      wait_for_bulk_reads();
+      commit_bulk_copies();
     } else {
       const int lane = threadIdx.x % 32;
       for (int run = threadIdx.x / 32; run < runs(); run += int(Plan::threads) / 32) {

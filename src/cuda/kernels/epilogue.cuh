@@ -1,0 +1,207 @@
+// From a warp's sums to staged outputs, and the way back to the definition where a sum is not
+// finite.
+#pragma once
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct Epilogue {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  using Output = Writer<Problem, Plan>;
+  using At = Place<Problem, Plan>;
+  static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
+  static constexpr int column_tiles = int(Plan::column_tile) / 8;
+  static constexpr float largest = 3.402823466e38f;
+
+  /// Writes sums plus bias to where they are staged; whether any of the sums is not finite.
+  static __device__ __forceinline__ bool write(
+      const Unit<Problem, Plan>& own, const At& at, const Output& out, const float* bias,
+      const float (&sums)[column_tiles][cell_tiles][4]) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr unsigned columns = unsigned(tile.channel_columns);
+    // From eight columns a phase on, a tile has one phase: the same for all lanes.
+    constexpr bool one_phase = columns % 8 == 0;
+    const int lane = threadIdx.x % 32;
+    const int first_channel = own.group * int(tile.oc);
+    const int channels = tile.plan.group_block == 1
+                             ? out.channels
+                             : int(least(out.channels - first_channel, tile.oc));
+    const Stored* const first =
+        out.staged + Output::offset(first_channel + (one_phase ? lane % 4 * 2 : 0), at.d.origin,
+                                    at.h.origin, at.w.origin);
+    Target targets[cell_tiles][2];
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Cell<Problem, Plan> cell(own.chunk, i, lane / 4 + 8 * half);
+        targets[i][half] = Target(cell, at, out, first);
+        // Rows of sixteens: the other half of the tile lies in the same row.
+        if (half == 1 && Plan::box_w % 16 == 0) targets[i][1].same_row(targets[i][0]);
+      }
+    }
+    bool not_finite = false;
+#pragma unroll
+    for (int c = 0; c < column_tiles; ++c) {
+      const int first_column = (own.pass * column_tiles + c) * 8;
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int in_tile = lane % 4 * 2 + j;
+        const unsigned column = one_phase ? first_column : first_column + in_tile;
+        const unsigned phase = column / columns;
+        const int channel = column % columns + (one_phase ? in_tile : 0);
+        const bool exists = (column_tiles * tile.passes * 8 == tile.live_phases * columns ||
+                             phase < unsigned(tile.live_phases)) &&
+                            (tile.oc % columns == 0 || channel < channels);
+        const int offset =
+            phase_offset(phase) +
+            Output::offset(column % columns + (one_phase ? j : 0), 0, 0, 0);
+        const float start = Problem::bias && exists ? bias[first_channel + channel] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const float sum = sums[c][i][half * 2 + j];
+            not_finite |= !(fabsf(sum) <= largest);
+            if (exists && targets[i][half].has(phase)) {
+              targets[i][half].staged[offset] =
+                  Element::rounded(Problem::bias ? sum + start : sum);
+            }
+          }
+        }
+      }
+    }
+    return not_finite;
+  }
+
+ private:
+  static constexpr unsigned live_d = unsigned(phases_of<Problem::d>().live_count());
+  static constexpr unsigned live_h = unsigned(phases_of<Problem::h>().live_count());
+  static constexpr unsigned live_w = unsigned(phases_of<Problem::w>().live_count());
+
+  /// Of a phase with taps, counted from a cell's phase 0.
+  static __device__ __forceinline__ int phase_offset(unsigned number) {
+    return Output::offset(0, live<Problem::d>(number / (live_w * live_h)),
+                          live<Problem::h>(number / live_w % live_h),
+                          live<Problem::w>(number % live_w));
+  }
+  /// Phases::live_phase in 32 bits.
+  template <Axis axis>
+  static __device__ __forceinline__ int live(unsigned number) {
+    return int(number * unsigned(axis.dilation) % unsigned(axis.stride));
+  }
+
+  /// Where the outputs of a cell are staged, and which of its phases with taps exist.
+  struct Target {
+    static constexpr bool few = live_d * live_h * live_w <= 32;
+    Stored* staged;
+    unsigned in_d, in_h, in_w;  ///< bits of the axes' live phases; few: in_w has them of all
+
+    Target() = default;
+    __device__ __forceinline__ Target(const Cell<Problem, Plan>& cell, const At& at,
+                                      const Output& out, const Stored* first) {
+      const int d = cell.d * int(Problem::d.stride), h = cell.h * int(Problem::h.stride),
+                w = cell.w * int(Problem::w.stride);
+      staged = const_cast<Stored*>(first) + Output::offset(0, d, h, w);
+      in_d = cell.exists
+                 ? inside<Problem::d, few ? live_w * live_h : 1>(at.d.origin + d, out.size_d)
+                 : 0;
+      in_h = inside<Problem::h, few ? live_w : 1>(at.h.origin + h, out.size_h);
+      in_w = inside<Problem::w, 1>(at.w.origin + w, out.size_w);
+      if constexpr (few) in_d *= in_h;  // one bit for each combination, nothing is carried
+    }
+    __device__ __forceinline__ void same_row(const Target& other) {
+      in_d = other.in_d;
+      in_h = other.in_h;
+    }
+    __device__ __forceinline__ bool has(unsigned phase) const {
+      if constexpr (few) return (in_d * in_w & 1u << phase) != 0;
+      return (in_d >> phase / (live_w * live_h) & in_h >> phase / live_w % live_h &
+              in_w >> phase % live_w & 1) != 0;
+    }
+
+   private:
+    template <Axis axis, int step>
+    static __device__ __forceinline__ unsigned inside(int first, int size) {
+      unsigned bits = 0;
+#pragma unroll
+      for (int n = 0; n < int(phases_of<axis>().live_count()); ++n) {
+        // One comparison: a negative position is a very large unsigned one.
+        if (unsigned(first + live<axis>(n)) < unsigned(size)) bits |= 1u << n * step;
+      }
+      return bits;
+    }
+  };
+};
+
+/// Products with made-up zeros, or with parts of an infinity, are NaN where the definition has an
+/// infinity or a number: outputs that are not finite are computed again, as the definition says.
+template <class Problem, class Plan>
+struct Repair {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  using Output = Writer<Problem, Plan>;
+
+  const Stored* input;
+  const unsigned* packed;
+  const Stored* bias;
+
+  __device__ __noinline__ void operator()(unsigned number, Output out) const {
+    const Place<Problem, Plan> at(number);
+    const int count = out.channels * out.size_d * out.size_h * out.size_w;
+    for (int each = threadIdx.x; each < count; each += int(Plan::threads)) {
+      const int w = each % out.size_w, h = each / out.size_w % out.size_h;
+      const int d = each / (out.size_w * out.size_h) % out.size_d;
+      const int channel = each / (out.size_w * out.size_h * out.size_d);
+      Stored& staged = out.staged[Output::offset(channel, d, h, w)];
+      if (fabsf(Element::value(staged)) <= Epilogue<Problem, Plan>::largest) continue;
+      const Index own = at.first_channel() + channel;
+      const float sum = defined(at.image, own, at.d.low + d, at.h.low + h, at.w.low + w);
+      staged = Element::rounded(Problem::bias ? sum + Element::value(__ldg(bias + own)) : sum);
+    }
+  }
+
+ private:
+  /// One output without its bias: one multiply-add after the other, only those that there are.
+  __device__ float defined(Index image, Index channel, Index o_d, Index o_h, Index o_w) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
+                     w = phases_of<Problem::w>();
+    constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
+    const Stored* const x = input + image * Problem::in_channels * positions;
+    const Index group = channel / tile.oc;
+    float sum = 0;
+    for (Index ic = 0; ic < tile.ic; ++ic) {
+      for (Index kd = d.first_tap_of(o_d); kd < Problem::d.kernel; kd += d.tap_step) {
+        const Index i_d = d.cell_of(o_d) - d.shift(kd);
+        if (i_d < 0 || i_d >= Problem::d.input) continue;
+        for (Index kh = h.first_tap_of(o_h); kh < Problem::h.kernel; kh += h.tap_step) {
+          const Index i_h = h.cell_of(o_h) - h.shift(kh);
+          if (i_h < 0 || i_h >= Problem::h.input) continue;
+          for (Index kw = w.first_tap_of(o_w); kw < Problem::w.kernel; kw += w.tap_step) {
+            const Index i_w = w.cell_of(o_w) - w.shift(kw);
+            if (i_w < 0 || i_w >= Problem::w.input) continue;
+            const Index position = (i_d * Problem::h.input + i_h) * Problem::w.input + i_w;
+            const Index own = group * tile.ic + ic;
+            const Index from = Problem::channels_last ? position * Problem::in_channels + own
+                                                      : own * positions + position;
+            const Index neighbour =
+                (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
+                w.shift_index(kw);
+            const Index phase =
+                (kd % d.tap_step * h.live_count() + kh % h.tap_step) * w.live_count() +
+                kw % w.tap_step;
+            sum = fmaf(Element::operand(__ldg(x + from)),
+                       Fragments<Problem, Plan>::weight(packed, group, ic, channel % tile.oc,
+                                                        neighbour, phase),
+                       sum);
+          }
+        }
+      }
+    }
+    return sum;
+  }
+};
+
+}  // namespace phaseconv

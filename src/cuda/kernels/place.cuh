@@ -1,0 +1,97 @@
+// Where a tile lies: which image, groups and channels, and which cells and outputs along the axes.
+#pragma once
+
+namespace phaseconv {
+
+/// A tile along one axis.
+struct Along {
+  int cell;    ///< its first one
+  int low;     ///< its first output
+  int size;    ///< its outputs
+  int origin;  ///< of the first cell's phase 0, counted from `low`; not positive
+};
+
+template <class Problem, class Plan>
+struct Place {
+  int image, group, channel_block;
+  Along d, h, w;
+
+  /// Tiles that follow each other share inputs: channel blocks first, then boxes.
+  __device__ __forceinline__ explicit Place(unsigned number) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const auto take = [&](Index radix) {
+      if (radix == 1) return 0u;
+      const unsigned digit = number % unsigned(radix);
+      number /= unsigned(radix);
+      return digit;
+    };
+    channel_block = take(tile.channel_blocks);
+    w = along<Problem::w>(take(tile.blocks_w), int(tile.plan.box_w));
+    h = along<Problem::h>(take(tile.blocks_h), int(tile.plan.box_h));
+    d = along<Problem::d>(take(tile.blocks_d), int(tile.plan.box_d));
+    group = take(tile.group_blocks) * int(tile.plan.group_block);
+    image = number;
+  }
+
+  /// The tile's first output channel, and how many it has.
+  __device__ __forceinline__ int first_channel() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return group * int(tile.oc) + channel_block * int(tile.plan.channel_block);
+  }
+  __device__ __forceinline__ int channels() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (tile.plan.group_block == 1) {
+      return int(least(tile.oc - channel_block * tile.plan.channel_block,
+                       tile.plan.channel_block));
+    } else {
+      return int(least(Problem::groups - group, tile.plan.group_block) * tile.oc);
+    }
+  }
+
+ private:
+  template <Axis axis>
+  static __device__ __forceinline__ Along along(int block, int box) {
+    constexpr Phases phases(axis);
+    Along at;
+    at.cell = int(phases.cell_begin()) + block * box;
+    const int origin = at.cell * int(axis.stride) - int(axis.padding);
+    at.low = origin > 0 ? origin : 0;
+    const int end = origin + box * int(axis.stride);
+    at.size = (end < int(axis.output()) ? end : int(axis.output())) - at.low;
+    at.origin = origin - at.low;
+    return at;
+  }
+};
+
+/// What a warp computes at a time: a chunk of cells, for one group and one pass over columns.
+template <class Problem, class Plan>
+struct Unit {
+  int chunk, group, pass;
+  __device__ __forceinline__ explicit Unit(unsigned number) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const unsigned rest = number / unsigned(tile.cell_chunks);
+    chunk = number % unsigned(tile.cell_chunks);
+    // What is always zero is a constant, and what depends on it too.
+    group = tile.plan.group_block == 1 ? 0 : rest % unsigned(tile.plan.group_block);
+    pass = tile.passes == 1 ? 0 : rest / unsigned(tile.plan.group_block);
+  }
+};
+
+/// A cell of a box.
+template <class Problem, class Plan>
+struct Cell {
+  int d, h, w;
+  bool exists;
+  /// Number `row` of a unit's tile of 16; where the box ends, the last cell stands in.
+  __device__ __forceinline__ Cell(int chunk, int cell_tile, int row) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    unsigned number = chunk * unsigned(Plan::cell_tile) + cell_tile * 16 + row;
+    exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
+    if (!exists) number = unsigned(tile.cells) - 1;
+    w = number % unsigned(Plan::box_w);
+    h = number / unsigned(Plan::box_w) % unsigned(Plan::box_h);
+    d = number / unsigned(Plan::box_w * Plan::box_h);
+  }
+};
+
+}  // namespace phaseconv
