@@ -27,9 +27,9 @@ Tiling tiling(const Problem& problem, const Plan& plan) {
   return Tiling(
       {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
        problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
-       problem.layout == Layout::channels_last},
+       problem.layout == Layout::channels_last, problem.type == DataType::f32},
       {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
-       plan.input_block, plan.cell_tile, plan.column_tile, plan.threads});
+       plan.input_block, plan.cell_tile, plan.column_tile, plan.threads, plan.buffers});
 }
 
 /// float32 sums of more than 64 terms are kept twice: in tensor cores' sums, which truncate, and in
@@ -118,6 +118,12 @@ std::vector<Index> group_blocks(const Problem& problem) {
   return list;
 }
 
+/// Threads and buffers of a block.
+struct Shape {
+  int threads, buffers;
+};
+constexpr Shape kShapes[] = {{512, 2}, {256, 2}, {256, 1}, {128, 2}, {128, 1}, {64, 1}, {32, 1}};
+
 std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
   if (!too_large(problem).empty()) return {{.family = "phase_mma"}};
@@ -134,7 +140,7 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
           for (const Index cell_tile : {32, 16}) {
             for (const Index column_tile : {64, 32, 16, 8}) {
               if (column_tile > 8 && column_tile >= 2 * columns) continue;
-              for (const int threads : {256, 128, 64, 32}) {
+              for (const auto& [threads, buffers] : kShapes) {
                 Plan plan{.family = "phase_mma",
                           .cell_tile = cell_tile,
                           .threads = threads,
@@ -142,7 +148,8 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
                           .channel_block = channel_block,
                           .column_tile = column_tile,
                           .group_block = group_block,
-                          .input_block = input_block};
+                          .input_block = input_block,
+                          .buffers = buffers};
                 const Tiling tile = tiling(problem, plan);
                 if (tile.shared_bytes > machine.shared_bytes) continue;
                 // No warp without work; few warps only where there is work for no more.
@@ -200,7 +207,7 @@ TileCost tile_cost(const Problem& problem, const Tiling& tile) {
   const double multiplies = fragments * cell_tiles * (split ? 3 : 1);
   const double reads =
       static_cast<double>(tile.steps) * passes * stages * (cell_tiles * (split ? 20 : 4) + 6);
-  const double weights = fragments * (split ? 10 : 3);
+  const double weights = fragments * 3;
   const double writes =
       static_cast<double>(tile.column_tiles) * cell_tiles * 12 + passes * (40 + 25 * cell_tiles);
   const double chunk = multiplies + reads + weights + writes;
@@ -213,7 +220,7 @@ TileCost tile_cost(const Problem& problem, const Tiling& tile) {
   TileCost cost;
   cost.issue = (chunks * chunk + moved + static_cast<double>(tile.warps) * 300) / 4;
   cost.tensor = chunks * multiplies * 8 / 4;
-  cost.chain = 1500 * stagings + 1500 +
+  cost.chain = (tile.plan.buffers > 1 ? 300 : 1500) * stagings + 1500 +
                static_cast<double>(tile.rounds) / passes * (chunk + multiplies * 8);
   return cost;
 }
@@ -262,6 +269,7 @@ std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan
   add("cell_tile", plan.cell_tile);
   add("column_tile", plan.column_tile);
   add("threads", plan.threads);
+  add("buffers", plan.buffers);
   list.push_back({"int", "offsets[]",
                   number_list(tile.whole_steps ? tile.steps : tile.steps * 8, [&](Index i) {
                     // Of whole steps the first word; else words t and t + 4 beside each other.

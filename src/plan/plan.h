@@ -23,6 +23,7 @@ struct Plan {
   Index column_tile = 0;  ///< columns, phases times output channels, of a warp
   Index group_block = 0;  ///< groups
   Index input_block = 0;  ///< input channels staged at a time, of each group
+  int buffers = 0;        ///< for inputs and for outputs
   int resident = 0;       ///< blocks that share a multiprocessor
 
   friend bool operator==(const Plan&, const Plan&) = default;

@@ -40,9 +40,11 @@ __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from
                "r"(shared_address(from)), "r"(bytes)
                : "memory");
 }
-/// Waits until this thread's bulk copies have read their shared memory.
+/// Waits until this thread's bulk copies, but for the latest `groups` groups of them, have read their
+/// shared memory.
+template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(groups) : "memory");
 }
 /// Ends the group of copies that `wait_for_bulk_reads` waits for.
 __device__ __forceinline__ void commit_bulk_copies() {
@@ -52,6 +54,7 @@ __device__ __forceinline__ void commit_bulk_copies() {
 inline constexpr bool has_bulk_copies = false;
 __device__ __forceinline__ void fence_before_bulk_copies() {}
 __device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
+template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {}
 __device__ __forceinline__ void commit_bulk_copies() {}
 #endif

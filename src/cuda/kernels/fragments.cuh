@@ -2,6 +2,8 @@
 //
 //     [group][channel block][stage][fragment: pass, step, column tile][lane][k = t, t + 4]
 //
+// and of float32 the upper parts of both, then the lower ones (mma.cuh).
+//
 // Of compact weights only the fragments that are used are there. The groups of a tile follow each
 // other, so that their weights are one piece of memory where there is one channel block.
 #pragma once
@@ -13,9 +15,10 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
   constexpr Tiling tiling(
       {Problem::batch, Problem::in_channels, Problem::out_channels, Problem::groups, Problem::d,
        Problem::h, Problem::w, int(sizeof(typename Problem::Element::Stored)),
-       Problem::channels_last},
+       Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
-       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads});
+       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads,
+       Plan::buffers});
   return tiling;
 }
 
@@ -32,7 +35,7 @@ struct Fragments {
     const Index block = group / tile.plan.group_block, own = group % tile.plan.group_block;
     return ((block * tile.channel_blocks + channel_block) * tile.stages + stage) *
                tile.weight_words +
-           own * (tile.fragments * 64);
+           own * (tile.fragments * 32 * tile.lane_words);
   }
 
   /// The number of a step's first fragment among those of its pass and all before it.
@@ -70,22 +73,24 @@ struct Fragments {
     const unsigned before = used_tiles(pass, int(k / 8)) & ((1u << in_pass) - 1);
     const Index fragment = first_fragment(pass, int(k / 8)) + __popc(before);
     const Index lane = column % 8 * 4 + k % 4;
-    const unsigned word =
-        packed[offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
-               (fragment * 32 + lane) * 2 + k % 8 / 4];
-    if constexpr (tile.per_word == 2) {
-      return Element::operand(Stored(channel_in % 2 ? word >> 16 : word & 0xffffu));
+    const unsigned* const at =
+        packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
+        (fragment * 32 + lane) * tile.lane_words + k % 8 / 4;
+    if constexpr (tile.problem.split) {
+      return __uint_as_float(at[0]) + __uint_as_float(at[2]);
+    } else if constexpr (tile.per_word == 2) {
+      return Element::operand(Stored(channel_in % 2 ? *at >> 16 : *at & 0xffffu));
     } else {
-      return __uint_as_float(word);
+      return __uint_as_float(*at);
     }
   }
 
  private:
   static __device__ unsigned word(const Stored* weight, Index at) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const bool upper = at % 2 != 0;
-    const Index lane = at / 2 % 32;
-    at /= 64;
+    const bool upper_k = at % 2 != 0, lower_part = at % tile.lane_words / 2 != 0;
+    const Index lane = at / tile.lane_words % 32;
+    at /= 32 * tile.lane_words;
     const int fragment = int(at % tile.fragments);
     at /= tile.fragments;
     const Index own_group = at % tile.plan.group_block;
@@ -108,7 +113,7 @@ struct Fragments {
     for (int i = first_fragment(0, from); i < fragment; ++i) rest &= rest - 1;
     const Index column = (pass * tile.pass_tiles + __ffs(rest) - 1) * 8 + lane / 4;
 
-    const Index k = step * 8 + lane % 4 + (upper ? 4 : 0);
+    const Index k = step * 8 + lane % 4 + (upper_k ? 4 : 0);
     const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;
     const Index in_block = column % tile.channel_columns;
     const Index channel_out = channel_block * tile.plan.channel_block + in_block;
@@ -123,7 +128,9 @@ struct Fragments {
       constexpr Index taps = Problem::d.kernel * Problem::h.kernel * Problem::w.kernel;
       return weight[((group * tile.ic + channel_in) * tile.oc + channel_out) * taps + tap];
     };
-    if constexpr (tile.per_word == 2) {
+    if constexpr (tile.problem.split) {
+      return split_tf32(element(0), lower_part);
+    } else if constexpr (tile.per_word == 2) {
       return unsigned(element(0)) | unsigned(element(1)) << 16;
     } else {
       return __float_as_uint(Element::operand(element(0)));

@@ -29,6 +29,17 @@ __device__ __forceinline__ unsigned nearest_tf32(unsigned word) {
   return (word + 0x1000u) & 0xffffe000u;
 }
 
+/// One of the two parts of a float32 that together have at least 22 bits of it. What is not finite
+/// is all in the upper part, and what rounds to infinity is cut instead.
+__device__ inline unsigned split_tf32(float value, bool lower_part) {
+  const unsigned bits = __float_as_uint(value), exponent = 0x7f800000u;
+  const bool finite = (bits & exponent) != exponent;
+  unsigned upper = finite ? nearest_tf32(bits) : bits;
+  if (finite && (upper & exponent) == exponent) upper = bits & 0xffffe000u;
+  if (!lower_part) return upper;
+  return finite ? nearest_tf32(__float_as_uint(value - __uint_as_float(upper))) : 0u;
+}
+
 /// Operands of one product: `Cells` and `Columns` are fragments, prepared once and used often.
 /// This one is for words that hold a value with at most 11 bits: 16-bit elements as float32.
 template <class Element, bool pairs>
@@ -38,8 +49,9 @@ struct Product {
     __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = raw; }
   };
   struct Columns {
+    using Packed = uint2;
     unsigned word[2];
-    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = raw; }
+    __device__ __forceinline__ explicit Columns(Packed packed) : word{packed.x, packed.y} {}
   };
   static constexpr bool split = false;  ///< whether sums lose more than float32 ones would
   template <int tiles, class Sums>
@@ -66,17 +78,20 @@ struct Product<TF32, false> : Product<F16, false> {
 /// lower times lower, is below 2^-22 of the product.
 template <>
 struct Product<F32, false> {
-  template <int count>
-  struct Parts {
-    unsigned upper[count], lower[count];
+  struct Cells {
+    unsigned upper[4], lower[4];
     __device__ __forceinline__ void set(int i, unsigned raw) {
       upper[i] = nearest_tf32(raw);
       // The tensor cores ignore the 13 lowest bits: half of the last that counts rounds.
       lower[i] = __float_as_uint(__uint_as_float(raw) - __uint_as_float(upper[i])) + 0x1000u;
     }
   };
-  using Cells = Parts<4>;
-  using Columns = Parts<2>;
+  struct Columns {  // split as they are packed
+    using Packed = uint4;
+    unsigned upper[2], lower[2];
+    __device__ __forceinline__ explicit Columns(Packed packed)
+        : upper{packed.x, packed.y}, lower{packed.z, packed.w} {}
+  };
   static constexpr bool split = true;
   template <int tiles, class Sums>
   static __device__ __forceinline__ void add(Sums& sums, const Cells* a, const Columns& b) {

@@ -19,6 +19,8 @@ struct PhaseMma {
   using Own = Unit<Problem, Plan>;
   using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
 
+  using PackedColumns = typename Multiply::Columns::Packed;
+
   static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
@@ -26,6 +28,10 @@ struct PhaseMma {
   static constexpr int steps = int(tiling_of<Problem, Plan>().steps);
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
   static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
+  static constexpr int buffers = int(Plan::buffers);
+  static constexpr bool some_without_taps =
+      tiling_of<Problem, Plan>().live_phases <
+      Problem::d.stride * Problem::h.stride * Problem::w.stride;
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
   /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps.
   static constexpr int steps_together = Multiply::split && steps * stages > 8 ? 8 : steps;
@@ -49,15 +55,19 @@ struct PhaseMma {
     fill_table(own.table());
     At at(number);
     bool new_channels = true;
-    fetch(own, at, 0, true);
+    int piece = 0;  // of inputs, as they are staged one after the other
+    unsigned turn = 0;
+    fetch_weights(own, at, 0, 0);
+    fetch_inputs(own, at, 0, 0);
 #pragma unroll 1
-    for (;;) {
+    for (;; ++turn) {
       const unsigned next = number + together;
       const bool ends = next >= unsigned(tile.tiles);
       const At coming(ends ? number : next);
       const Output out(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
                            at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
-                       shared + tile.output_at, at.channels(), at.d.size, at.h.size, at.w.size);
+                       shared + tile.output_at + (turn % buffers) * tile.output_bytes,
+                       at.channels(), at.d.size, at.h.size, at.w.size);
       bool not_finite = false;
 #pragma unroll 1
       for (int round = 0; round < rounds; ++round) {
@@ -67,26 +77,48 @@ struct PhaseMma {
         float sums[column_tiles][cell_tiles][4] = {};
 #pragma unroll 1
         for (int stage = 0; stage < stages; ++stage) {
-          if (stages > 1 || round == 0) {
-            wait_for_copies_to_shared();
-            __syncthreads();
-            if (Problem::bias && stage == 0 && round == 0 && new_channels) fill_bias(own.bias(), at);
-          }
-          if (works) multiply(job, own, sums);
           const bool last = round == rounds - 1 && stage == stages - 1;
-          if (stages > 1 || last || round == 0) {
-            // Now nobody reads these inputs any more, nor the outputs of the tile before.
-            wait_for_bulk_reads();
+          const bool starts = stages > 1 || round == 0, finishes = stages > 1 || last;
+          // What is staged next, if anything is.
+          const bool more = !ends || (stages > 1 && !last);
+          const At& whose = stages == 1 || last ? coming : at;
+          const int next_stage = stage == stages - 1 ? 0 : stage + 1;
+          if (starts) {
+            wait_for_copies_to_shared();
+            if constexpr (buffers > 1) wait_for_bulk_reads<buffers - 1>();
             __syncthreads();
+            if (new_channels && stage == 0 && round == 0) {
+              if (Problem::bias) fill_bias(own.bias(), at);
+              // With one buffer there is a barrier, and a better time for weights, below.
+              if constexpr (buffers > 1) {
+                if (stages == 1 && turn > 0) fetch_weights(own, at, 0, 0);
+                wait_for_copies_to_shared();
+                __syncthreads();
+              }
+            }
+            if (buffers > 1 && more) {
+              if (stages > 1) fetch_weights(own, whose, next_stage, piece + 1);
+              fetch_inputs(own, whose, next_stage, piece + 1);
+            }
           }
-          if (last && !ends) {
-            new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
-            fetch(own, coming, 0, stages > 1 || new_channels);
-          } else if (stages > 1 && !last) {
-            fetch(own, at, stage == stages - 1 ? 0 : stage + 1, true);
+          if (works) multiply(job, own, piece, sums);
+          if constexpr (buffers == 1) {
+            if (finishes || round == 0) {
+              // Now nobody reads these inputs any more, nor the outputs of the tile before.
+              wait_for_bulk_reads<0>();
+              __syncthreads();
+            }
+            if (finishes && more) {
+              if (stages > 1 || coming.group != at.group ||
+                  coming.channel_block != at.channel_block) {
+                fetch_weights(own, whose, next_stage, piece + 1);
+              }
+              fetch_inputs(own, whose, next_stage, piece + 1);
+            }
           }
+          if (finishes) ++piece;
         }
-        if constexpr (tile.live_phases < Problem::d.stride * Problem::h.stride * Problem::w.stride) {
+        if constexpr (some_without_taps) {
           if (round == 0) {
             out.fill(own.bias());
             __syncthreads();
@@ -104,18 +136,21 @@ struct PhaseMma {
       }
       out.store();
       if (ends) break;
+      new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
       number = next;
       at = coming;
     }
-    wait_for_bulk_reads();
+    wait_for_bulk_reads<0>();
   }
 
  private:
   /// The parts of shared memory.
   struct Shared {
     unsigned char* start;
-    __device__ __forceinline__ unsigned* weights() const {
-      return reinterpret_cast<unsigned*>(start);
+    __device__ __forceinline__ unsigned* weights(int piece) const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      const int buffer = tile.stages > 1 ? piece % buffers : 0;
+      return reinterpret_cast<unsigned*>(start + buffer * int(tile.weight_bytes));
     }
     __device__ __forceinline__ int* table() const {
       return reinterpret_cast<int*>(start + tiling_of<Problem, Plan>().table_at);
@@ -123,8 +158,10 @@ struct PhaseMma {
     __device__ __forceinline__ float* bias() const {
       return reinterpret_cast<float*>(start + tiling_of<Problem, Plan>().bias_at);
     }
-    __device__ __forceinline__ unsigned* inputs() const {
-      return reinterpret_cast<unsigned*>(start + tiling_of<Problem, Plan>().input_at);
+    __device__ __forceinline__ unsigned* inputs(int piece) const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      return reinterpret_cast<unsigned*>(start + tile.input_at +
+                                         piece % buffers * int(tile.input_bytes));
     }
   };
 
@@ -147,21 +184,26 @@ struct PhaseMma {
     }
   }
 
-  /// Starts to bring what a stage of a tile reads.
-  __device__ __forceinline__ void fetch(const Shared& own, const At& at, int stage,
-                                        bool weights) const {
+  /// Starts to bring the weights of a stage.
+  __device__ __forceinline__ void fetch_weights(const Shared& own, const At& at, int stage,
+                                                int piece) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
+    unsigned* const to = own.weights(piece);
+    for (int i = threadIdx.x * 4; i < int(tile.weight_words); i += int(Plan::threads) * 4) {
+      copy_to_shared<16>(to + i, from + i, true);
+    }
+  }
+
+  /// Starts to bring the inputs of a stage.
+  __device__ __forceinline__ void fetch_inputs(const Shared& own, const At& at, int stage,
+                                               int piece) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
                      w = phases_of<Problem::w>();
     constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
-    if (weights) {
-      const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
-      for (int i = threadIdx.x * 4; i < int(tile.weight_words); i += int(Plan::threads) * 4) {
-        copy_to_shared<16>(own.weights() + i, from + i, true);
-      }
-    }
     Stage<Problem, Plan>{input + at.image * Problem::in_channels * positions,
-                         own.inputs(),
+                         own.inputs(piece),
                          at.group,
                          stage * int(tile.words * tile.per_word),
                          at.d.cell - int(d.max_shift()),
@@ -169,7 +211,7 @@ struct PhaseMma {
                          at.w.cell - int(w.max_shift() + tile.lead)}();
   }
 
-  static __device__ __forceinline__ void multiply(const Own& job, const Shared& own,
+  static __device__ __forceinline__ void multiply(const Own& job, const Shared& own, int piece,
                                                   float (&sums)[column_tiles][cell_tiles][4]) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const int lane = threadIdx.x % 32;
@@ -179,15 +221,15 @@ struct PhaseMma {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const Cell<Problem, Plan> cell(job.chunk, i, lane / 4 + 8 * half);
-        cells[i][half] = own.inputs() + job.group * int(tile.words * tile.x_word) +
+        cells[i][half] = own.inputs(piece) + job.group * int(tile.words * tile.x_word) +
                          cell.d * int(tile.x_d) + cell.h * int(tile.x_h) +
                          cell.w * int(tile.x_w) +
                          (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);
       }
     }
-    const uint2* const weights =
-        reinterpret_cast<const uint2*>(own.weights() + job.group * int(tile.fragments * 64)) +
-        lane;
+    const PackedColumns* const weights =
+        reinterpret_cast<const PackedColumns*>(own.weights(piece)) +
+        job.group * int(tile.fragments * 32) + lane;
     if constexpr (steps_together == steps) {
       add_steps(0, steps, job.pass, own.table(), cells, weights, sums);
     } else {
@@ -223,7 +265,7 @@ struct PhaseMma {
 
   static __device__ __forceinline__ void add_steps(int first, int end, int pass, const int* table,
                                                    const unsigned* const (&cells)[cell_tiles][2],
-                                                   const uint2* weights,
+                                                   const PackedColumns* weights,
                                                    float (&sums)[column_tiles][cell_tiles][4]) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
 #pragma unroll(folded ? steps : tile.compact ? 1 : 2)
@@ -247,10 +289,7 @@ struct PhaseMma {
 #pragma unroll
       for (int c = 0; c < column_tiles; ++c) {
         if (used >> c & 1) {
-          const uint2 raw = weights[fragment++ * 32];
-          typename Multiply::Columns b;
-          b.set(0, raw.x);
-          b.set(1, raw.y);
+          const typename Multiply::Columns b(weights[fragment++ * 32]);
           Multiply::template add<cell_tiles>(sums[c], a, b);
         }
       }

@@ -24,6 +24,7 @@ struct TileProblem {
   Axis d, h, w;
   int element_bytes = 4;
   bool channels_last = false;
+  bool split = false;  ///< operands are in two parts: float32
 };
 
 /// What the plan sets.
@@ -35,6 +36,7 @@ struct TilePlan {
   Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
   Index threads = 128;
+  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it
 };
 
 /// A loop over so few steps is unrolled, and what they read and use becomes part of the code.
@@ -86,7 +88,8 @@ struct Tiling {
 
   // Weights, for a group block and a channel block.
   bool compact;                           ///< fragments without any tap are left out
-  Index fragments;                        ///< of 32 lanes and two words, of a stage and a group
+  Index fragments;                        ///< of a stage and a group
+  Index lane_words;                       ///< of each of a fragment's 32 lanes
   Index weight_words;                     ///< of a stage, all groups of the tile
   Index packed_bytes;                     ///< of the whole problem
 
@@ -95,8 +98,10 @@ struct Tiling {
   bool folded;
   Index offset_numbers, use_numbers;
 
-  // Shared memory in bytes, in this order: weights, table, bias, inputs, outputs.
-  Index table_at, bias_at, input_at, output_at, shared_bytes;
+  // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
+  // Weights that come with each stage have as many buffers as the inputs.
+  Index weight_bytes, table_at, bias_at, input_at, input_bytes, output_at, output_bytes;
+  Index shared_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
     const Phases d(p.d), h(p.h), w(p.w);
@@ -186,22 +191,28 @@ struct Tiling {
       output_elements = out_c * y_c;
     }
 
-    compact = neighbour_words % 8 == 0 && channel_columns % 8 == 0;
     const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
-    fragments = compact ? taps * (neighbour_words / 8) * (channel_columns / 8)
-                        : passes * steps * pass_tiles;
-    weight_words = q.group_block * fragments * 64;
+    const Index all_fragments = passes * steps * pass_tiles;
+    const Index used_fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
+    compact = neighbour_words % 8 == 0 && channel_columns % 8 == 0 &&
+              used_fragments < all_fragments;
+    fragments = compact ? used_fragments : all_fragments;
+    lane_words = p.split ? 4 : 2;
+    weight_words = q.group_block * fragments * 32 * lane_words;
     packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
 
     folded = whole_steps && passes == 1 && steps <= kMostFoldedSteps;
     offset_numbers = folded ? 0 : whole_steps ? steps : steps * 8;
     use_numbers = folded || !compact ? 0 : 2 * passes * steps;
 
-    table_at = weight_words * 4;
+    weight_bytes = weight_words * 4;
+    table_at = weight_bytes * (stages > 1 ? q.buffers : 1);
     bias_at = table_at + round_up(4 * (offset_numbers + use_numbers), 16);
     input_at = round_up(bias_at + out_c * 4, 128);
-    output_at = round_up(input_at + input_words * 4, 128);
-    shared_bytes = output_at + round_up((output_elements + unit) * p.element_bytes, 16);
+    input_bytes = round_up(input_words * 4, 128);
+    output_at = input_at + q.buffers * input_bytes;
+    output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
+    shared_bytes = output_at + q.buffers * output_bytes;
   }
 
   struct Neighbour {
