@@ -18,8 +18,9 @@ constexpr Index kMostSteps = 4096;
 constexpr Index kMostColumnTiles = 1024;
 // A thread has 255 registers; beside its sums it needs fragments of both operands and addresses.
 constexpr Index kMostSums = 64;
+constexpr Index kMostWarps = 16;
 // Registers beside the sums, as NVRTC 13 uses them.
-constexpr Index kOtherRegisters = 56;
+constexpr Index kOtherRegisters = 60;
 // Shared memory that the system keeps of every block.
 constexpr Index kReservedBytes = 1024;
 
@@ -32,17 +33,19 @@ Tiling tiling(const Problem& problem, const Plan& plan) {
        plan.input_block, plan.cell_tile, plan.column_tile, plan.threads, plan.buffers});
 }
 
-/// float32 sums of more than 64 terms are kept twice: in tensor cores' sums, which truncate, and in
-/// float32.
+/// What a thread keeps of sums: in float32 those of more than 64 terms are kept twice, in tensor
+/// cores' sums, which truncate, and in float32 (phase_mma.cuh).
 Index sums_of_thread(const Problem& problem, const Plan& plan, const Tiling& tile) {
   const Index sums = plan.cell_tile * plan.column_tile / 32;
-  return problem.type == DataType::f32 && tile.steps * tile.stages > 8 ? 2 * sums : sums;
+  if (problem.type != DataType::f32) return sums;
+  const Index kept = tile.steps * tile.stages > 8 ? 2 : 1;
+  return sums * (kept + 1) <= 64 ? sums * (kept + 1) : sums * kept;
 }
 
 Index resident_blocks(const Problem& problem, const Machine& machine, const Plan& plan,
                       const Tiling& tile) {
   const Index registers =
-      std::min<Index>(round_up(sums_of_thread(problem, plan, tile) + kOtherRegisters, 8), 255);
+      std::min<Index>(sums_of_thread(problem, plan, tile) + kOtherRegisters, 255);
   const Index by_registers = machine.registers / (registers * plan.threads);
   const Index by_memory =
       (machine.shared_bytes + kReservedBytes) / (tile.shared_bytes + kReservedBytes);
@@ -118,12 +121,6 @@ std::vector<Index> group_blocks(const Problem& problem) {
   return list;
 }
 
-/// Threads and buffers of a block.
-struct Shape {
-  int threads, buffers;
-};
-constexpr Shape kShapes[] = {{512, 2}, {256, 2}, {256, 1}, {128, 2}, {128, 1}, {64, 1}, {32, 1}};
-
 std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
   if (!too_large(problem).empty()) return {{.family = "phase_mma"}};
@@ -137,27 +134,31 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
       for (const Index input_block : channel_blocks(ic)) {
         if (input_block != ic && input_block < 16) continue;
         for (const auto& box : boxes(problem)) {
-          for (const Index cell_tile : {32, 16}) {
+          for (const Index cell_tile : {64, 32, 16}) {
             for (const Index column_tile : {64, 32, 16, 8}) {
               if (column_tile > 8 && column_tile >= 2 * columns) continue;
-              for (const auto& [threads, buffers] : kShapes) {
+              if (cell_tile * column_tile > 32 * kMostSums) continue;
+              for (const int buffers : {1, 2}) {
                 Plan plan{.family = "phase_mma",
                           .cell_tile = cell_tile,
-                          .threads = threads,
+                          .threads = 32,
                           .box = box,
                           .channel_block = channel_block,
                           .column_tile = column_tile,
                           .group_block = group_block,
                           .input_block = input_block,
                           .buffers = buffers};
-                const Tiling tile = tiling(problem, plan);
-                if (tile.shared_bytes > machine.shared_bytes) continue;
-                // No warp without work; few warps only where there is work for no more.
-                if (tile.units * 32 < threads || (threads < 128 && tile.units * 32 > threads)) {
-                  continue;
+                const Index units = tiling(problem, plan).units;
+                // Every warp has as many units as the others, or nearly so.
+                for (Index rounds = 1; rounds <= 4; ++rounds) {
+                  const Index warps = parts(units, rounds);
+                  if (warps > kMostWarps || (rounds > 1 && warps < 4)) continue;
+                  plan.threads = static_cast<int>(32 * warps);
+                  const Tiling tile = tiling(problem, plan);
+                  if (tile.shared_bytes > machine.shared_bytes) break;
+                  plan.resident = static_cast<int>(resident_blocks(problem, machine, plan, tile));
+                  list.push_back(plan);
                 }
-                plan.resident = static_cast<int>(resident_blocks(problem, machine, plan, tile));
-                list.push_back(plan);
               }
             }
           }
@@ -193,7 +194,8 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
 struct TileCost {
   double issue = 0;   ///< instructions of four schedulers
   double tensor = 0;  ///< tensor cores
-  double chain = 0;   ///< of one warp, with nothing to wait for but itself
+  double chain = 0;   ///< of one warp, that waits for nothing but itself
+  double l2_bytes = 0;
 };
 
 TileCost tile_cost(const Problem& problem, const Tiling& tile) {
@@ -202,26 +204,30 @@ TileCost tile_cost(const Problem& problem, const Tiling& tile) {
   const double stages = static_cast<double>(tile.stages);
   const double passes = static_cast<double>(tile.passes);
   const double fragments = static_cast<double>(tile.fragments) * stages;
+  const double uses = static_cast<double>(tile.uses) * stages;
   // All passes over a chunk of cells, of one group: instructions for each step's cells and offsets,
   // for each fragment of weights, and two and a half for each sum that is written.
   const double multiplies = fragments * cell_tiles * (split ? 3 : 1);
-  const double reads =
-      static_cast<double>(tile.steps) * passes * stages * (cell_tiles * (split ? 20 : 4) + 6);
-  const double weights = fragments * 3;
+  const double multiply = multiplies + uses * (cell_tiles * (split ? 20 : 4) + 4) + fragments * 2;
   const double writes =
       static_cast<double>(tile.column_tiles) * cell_tiles * 12 + passes * (40 + 25 * cell_tiles);
-  const double chunk = multiplies + reads + weights + writes;
   const double chunks = static_cast<double>(tile.cell_chunks * tile.plan.group_block);
   // Staged again for each round where the inputs don't all fit.
   const double stagings = static_cast<double>(tile.stages > 1 ? tile.stages * tile.rounds : 1);
   const bool fours = tile.fours || (problem.layout == Layout::channels_last && tile.words % 4 == 0);
-  const double staging = static_cast<double>(tile.input_words) / (fours ? 4 : 1) * 14 / 32;
-  const double moved = stagings * (staging + (tile.stages > 1 ? tile.weight_words / 16.0 : 0.0));
+  const double staging = static_cast<double>(tile.input_words) / (fours ? 4 : 1) * 16 / 32;
+  const double streamed = tile.stages > 1 ? static_cast<double>(tile.weight_words) : 0;
   TileCost cost;
-  cost.issue = (chunks * chunk + moved + static_cast<double>(tile.warps) * 300) / 4;
+  cost.issue = (chunks * (multiply + writes) + stagings * (staging + streamed / 16) +
+                static_cast<double>(tile.warps) * 350) /
+               4;
   cost.tensor = chunks * multiplies * 8 / 4;
-  cost.chain = (tile.plan.buffers > 1 ? 300 : 1500) * stagings + 1500 +
-               static_cast<double>(tile.rounds) / passes * (chunk + multiplies * 8);
+  // Matrix instructions that wait for each other, where a warp has few sums.
+  const double waits = uses * (split ? 75 : 35);
+  const double rounds = static_cast<double>(tile.rounds) / passes;
+  cost.chain = stagings * (tile.plan.buffers > 1 ? 400 : 1800) + 1200 +
+               rounds * (std::max(multiply * 1.5, waits) + 2 * writes);
+  cost.l2_bytes = stagings * (static_cast<double>(tile.input_words) + streamed) * 4;
   return cost;
 }
 
@@ -230,15 +236,17 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
   const TileCost cost = tile_cost(problem, tile);
   const double tiles = static_cast<double>(tile.tiles);
-  const double staged = static_cast<double>(tile.input_words * tile.stages) * 4;
-  const double memory_bytes = problem.bytes() / std::max(tiles, 1.0) + 0.25 * staged;
-  const double memory = memory_bytes * machine.units / machine.copy_bytes_per_second;
+  const double memory = problem.bytes() / std::max(tiles, 1.0) * machine.units /
+                        machine.copy_bytes_per_second;
+  const double l2 = cost.l2_bytes * machine.units / (1.5 * machine.copy_bytes_per_second);
   const double resident = static_cast<double>(plan.resident);
-  const double each =
-      std::max({cost.issue / clock, cost.tensor / clock, memory, cost.chain / clock / resident});
+  const double busy[] = {cost.issue / clock, cost.tensor / clock, memory, l2,
+                         cost.chain / clock / resident};
+  double sum = 0;
+  for (const double each : busy) sum += each * each * each;
   // Blocks take turns; the last turn may be a short one.
   const double turns = std::ceil(tiles / (machine.units * resident)) * resident;
-  return std::max(turns, 1.0) * each + 4e-6;
+  return std::max(turns, 1.0) * std::cbrt(sum) + 4e-6;
 }
 
 KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {
@@ -246,12 +254,10 @@ KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {
   return {tile.tiles, tile.shared_bytes, tile.packed_bytes};
 }
 
-/// The text of a list of numbers; one zero stands for none.
-template <class Entry>
-std::string number_list(Index count, const Entry& entry) {
-  std::string list = "{";
-  for (Index i = 0; i < count; ++i) list += (i > 0 ? ", " : "") + std::to_string(entry(i));
-  return list + (count == 0 ? "0}" : "}");
+KernelFamily::Constant number_list(const char* name, const std::vector<Index>& numbers) {
+  std::string list;
+  for (const Index number : numbers) list += (list.empty() ? "" : ", ") + std::to_string(number);
+  return {"int", name, "{" + list + "}"};
 }
 
 std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan& plan) {
@@ -270,22 +276,30 @@ std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan
   add("column_tile", plan.column_tile);
   add("threads", plan.threads);
   add("buffers", plan.buffers);
-  list.push_back({"int", "offsets[]",
-                  number_list(tile.whole_steps ? tile.steps : tile.steps * 8, [&](Index i) {
-                    // Of whole steps the first word; else words t and t + 4 beside each other.
-                    return tile.input_offset(tile.whole_steps ? i * 8
-                                                              : i / 8 * 8 + i % 8 / 2 + i % 2 * 4);
-                  })});
-  Index next = 0;
-  const Index uses = tile.compact ? tile.passes * tile.steps : 0;
-  list.push_back({"unsigned", "used[]", number_list(uses, [&](Index i) {
-                    return tile.used_tiles(i / tile.steps, i % tile.steps);
-                  })});
-  list.push_back({"int", "first[]", number_list(uses, [&](Index i) {
-                    const Index first = next;
-                    next += std::popcount(tile.used_tiles(i / tile.steps, i % tile.steps));
-                    return first;
-                  })});
+  // The uses of steps, pass by pass, and what each of them reads.
+  std::vector<Index> first_use, step, used_tiles, first_fragment, offsets;
+  Index fragments = 0;
+  for (Index pass = 0; pass < tile.passes; ++pass) {
+    first_use.push_back(static_cast<Index>(step.size()));
+    for (Index at = 0; at < tile.steps; ++at) {
+      const unsigned used = tile.used_tiles(pass, at);
+      if (tile.steps_left_out && used == 0) continue;
+      step.push_back(at);
+      used_tiles.push_back(used);
+      first_fragment.push_back(fragments);
+      fragments += std::popcount(used);
+      // Of whole steps the first word; else words t and t + 4 beside each other.
+      for (Index i = 0; i < (tile.whole_steps ? 1 : 8); ++i) {
+        offsets.push_back(tile.input_offset(at * 8 + i / 2 + i % 2 * 4));
+      }
+    }
+  }
+  first_use.push_back(static_cast<Index>(step.size()));
+  list.push_back(number_list("first_use[]", first_use));
+  list.push_back(number_list("step[]", step));
+  list.push_back(number_list("used_tiles[]", used_tiles));
+  list.push_back(number_list("first_fragment[]", first_fragment));
+  list.push_back(number_list("offsets[]", offsets));
   return list;
 }
 

@@ -4,7 +4,7 @@
 //
 // and of float32 the upper parts of both, then the lower ones (mma.cuh).
 //
-// Of compact weights only the fragments that are used are there. The groups of a tile follow each
+// Only the fragments that are used are there. The groups of a tile follow each
 // other, so that their weights are one piece of memory where there is one channel block.
 #pragma once
 
@@ -38,20 +38,27 @@ struct Fragments {
            own * (tile.fragments * 32 * tile.lane_words);
   }
 
-  /// The number of a step's first fragment among those of its pass and all before it.
-  static __device__ __forceinline__ int first_fragment(int pass, int step) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const int at = pass * int(tile.steps) + step;
-    if constexpr (!tile.compact) return at * int(tile.pass_tiles);
-    constexpr auto list = Plan::first;
-    return list[at];
+  // Lists that the host made: the uses of steps, pass by pass.
+  static __device__ __forceinline__ int first_use(int pass) {
+    constexpr auto list = Plan::first_use;
+    return list[pass];
   }
-  /// The column tiles that a step uses, one bit each.
-  static __device__ __forceinline__ unsigned used_tiles(int pass, int step) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    if constexpr (!tile.compact) return ~0u;
-    constexpr auto list = Plan::used;
-    return unsigned(list[pass * int(tile.steps) + step]);
+  static __device__ __forceinline__ int step(int use) {
+    constexpr auto list = Plan::step;
+    return list[use];
+  }
+  static __device__ __forceinline__ int first_fragment(int use) {
+    if constexpr (!tiling_of<Problem, Plan>().tiles_left_out) {
+      return use * int(tiling_of<Problem, Plan>().pass_tiles);
+    }
+    constexpr auto list = Plan::first_fragment;
+    return list[use];
+  }
+  /// Column tiles of the pass, one bit each.
+  static __device__ __forceinline__ unsigned used_tiles(int use) {
+    if constexpr (!tiling_of<Problem, Plan>().tiles_left_out) return ~0u;
+    constexpr auto list = Plan::used_tiles;
+    return unsigned(list[use]);
   }
 
   /// Packs `weight` [ic, oc/g, kd, kh, kw]; any number of threads.
@@ -70,8 +77,10 @@ struct Fragments {
     const Index k = neighbour * tile.neighbour_words + channel_in % staged / tile.per_word;
     const Index column = phase * tile.channel_columns + channel_out % tile.plan.channel_block;
     const int pass = int(column / 8 / tile.pass_tiles), in_pass = int(column / 8 % tile.pass_tiles);
-    const unsigned before = used_tiles(pass, int(k / 8)) & ((1u << in_pass) - 1);
-    const Index fragment = first_fragment(pass, int(k / 8)) + __popc(before);
+    int use = first_use(pass);
+    while (step(use) != int(k / 8)) ++use;
+    const unsigned before = used_tiles(use) & ((1u << in_pass) - 1);
+    const Index fragment = first_fragment(use) + __popc(before);
     const Index lane = column % 8 * 4 + k % 4;
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
@@ -101,19 +110,20 @@ struct Fragments {
     const Index group = at / tile.channel_blocks * tile.plan.group_block + own_group;
     if (group >= Problem::groups) return 0;
 
-    // The last pass and step that begin at this fragment or before it.
-    int from = 0, to = int(tile.passes * tile.steps);
+    // The last use that begins at this fragment or before it, and its pass.
+    int from = 0, to = int(tile.uses);
     while (to - from > 1) {
       const int middle = (from + to) / 2;
-      (first_fragment(0, middle) <= fragment ? from : to) = middle;
+      (first_fragment(middle) <= fragment ? from : to) = middle;
     }
-    const int pass = from / int(tile.steps), step = from % int(tile.steps);
+    int pass = 0;
+    while (first_use(pass + 1) <= from) ++pass;
     // Of its used tiles the one with so many before it.
-    unsigned rest = used_tiles(pass, step);
-    for (int i = first_fragment(0, from); i < fragment; ++i) rest &= rest - 1;
+    unsigned rest = used_tiles(from);
+    for (int i = first_fragment(from); i < fragment; ++i) rest &= rest - 1;
     const Index column = (pass * tile.pass_tiles + __ffs(rest) - 1) * 8 + lane / 4;
 
-    const Index k = step * 8 + lane % 4 + (upper_k ? 4 : 0);
+    const Index k = step(from) * 8 + lane % 4 + (upper_k ? 4 : 0);
     const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;
     const Index in_block = column % tile.channel_columns;
     const Index channel_out = channel_block * tile.plan.channel_block + in_block;

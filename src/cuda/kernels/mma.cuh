@@ -40,6 +40,9 @@ __device__ inline unsigned split_tf32(float value, bool lower_part) {
   return finite ? nearest_tf32(__float_as_uint(value - __uint_as_float(upper))) : 0u;
 }
 
+/// `sums += a · b`. Products of float32 that are small go to `small`, which may be the same: apart,
+/// fewer instructions wait for each other.
+///
 /// Operands of one product: `Cells` and `Columns` are fragments, prepared once and used often.
 /// This one is for words that hold a value with at most 11 bits: 16-bit elements as float32.
 template <class Element, bool pairs>
@@ -55,7 +58,7 @@ struct Product {
   };
   static constexpr bool split = false;  ///< whether sums lose more than float32 ones would
   template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, const Cells* a, const Columns& b) {
+  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
 #pragma unroll
     for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].word, b.word[0], b.word[1]);
   }
@@ -68,7 +71,7 @@ struct Product<TF32, false> : Product<F16, false> {
     __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = nearest_tf32(raw); }
   };  // weights are rounded as they are packed
   template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, const Cells* a, const Columns& b) {
+  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
 #pragma unroll
     for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].word, b.word[0], b.word[1]);
   }
@@ -94,11 +97,11 @@ struct Product<F32, false> {
   };
   static constexpr bool split = true;
   template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, const Cells* a, const Columns& b) {
+  static __device__ __forceinline__ void add(Sums& sums, Sums& small, const Cells* a, const Columns& b) {
 #pragma unroll
-    for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].lower, b.upper[0], b.upper[1]);
+    for (int i = 0; i < tiles; ++i) multiply_tf32(small[i], a[i].lower, b.upper[0], b.upper[1]);
 #pragma unroll
-    for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].upper, b.lower[0], b.lower[1]);
+    for (int i = 0; i < tiles; ++i) multiply_tf32(small[i], a[i].upper, b.lower[0], b.lower[1]);
 #pragma unroll
     for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].upper, b.upper[0], b.upper[1]);
   }
@@ -107,7 +110,7 @@ struct Product<F32, false> {
 template <>
 struct Product<F16, true> : Product<F16, false> {
   template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, const Cells* a, const Columns& b) {
+  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
 #pragma unroll
     for (int i = 0; i < tiles; ++i) {
       float(&sum)[4] = sums[i];
@@ -123,7 +126,7 @@ struct Product<F16, true> : Product<F16, false> {
 template <>
 struct Product<BF16, true> : Product<F16, false> {
   template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, const Cells* a, const Columns& b) {
+  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
 #pragma unroll
     for (int i = 0; i < tiles; ++i) {
       float(&sum)[4] = sums[i];

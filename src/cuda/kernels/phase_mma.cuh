@@ -34,7 +34,11 @@ struct PhaseMma {
       Problem::d.stride * Problem::h.stride * Problem::w.stride;
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
   /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps.
-  static constexpr int steps_together = Multiply::split && steps * stages > 8 ? 8 : steps;
+  static constexpr int steps_together = 8;
+  static constexpr bool moves = Multiply::split && steps * stages > steps_together;
+  /// Few sums: the small products of float32 have sums of their own.
+  static constexpr bool apart =
+      Multiply::split && column_tiles * cell_tiles * (moves ? 3 : 2) <= 16;
 
   const Stored* input;
   const unsigned* packed;
@@ -165,16 +169,16 @@ struct PhaseMma {
     }
   };
 
-  /// Offsets of the steps' words, then used tiles and first fragments of passes and steps.
+  static constexpr int passes_listed =
+      folded ? 0 : int(round_up(tiling_of<Problem, Plan>().passes + 1, 2));
+
+  /// The first use of each pass, where the words of each use are staged.
   static __device__ __forceinline__ void fill_table(int* table) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr auto offsets = Plan::offsets;
-    for (int i = threadIdx.x; i < int(tile.offset_numbers); i += int(Plan::threads)) {
-      table[i] = offsets[i];
-    }
-    for (int i = threadIdx.x; i < int(tile.use_numbers / 2); i += int(Plan::threads)) {
-      table[tile.offset_numbers + 2 * i] = int(Packed::used_tiles(0, i));
-      table[tile.offset_numbers + 2 * i + 1] = Packed::first_fragment(0, i);
+    for (int i = threadIdx.x; i < int(tile.table_numbers); i += int(Plan::threads)) {
+      const int pass = i < int(tile.passes) ? i : int(tile.passes);
+      table[i] = i < passes_listed ? Packed::first_use(pass) : offsets[i - passes_listed];
     }
   }
 
@@ -230,47 +234,59 @@ struct PhaseMma {
     const PackedColumns* const weights =
         reinterpret_cast<const PackedColumns*>(own.weights(piece)) +
         job.group * int(tile.fragments * 32) + lane;
-    if constexpr (steps_together == steps) {
-      add_steps(0, steps, job.pass, own.table(), cells, weights, sums);
+    const int* const table = own.table() + passes_listed;
+    const int begin = folded ? 0 : own.table()[job.pass];
+    const int end = folded ? steps : own.table()[job.pass + 1];
+    if constexpr (!moves && !apart) {
+      add_uses(begin, end, table, cells, weights, sums, sums);
     } else {
 #pragma unroll 1
-      for (int first = 0; first < steps; first += steps_together) {
+      for (int first = begin; first < end; first += steps_together) {
         float part[column_tiles][cell_tiles][4] = {};
-        const int end = first + steps_together < steps ? first + steps_together : steps;
-        add_steps(first, end, job.pass, own.table(), cells, weights, part);
+        float small[apart ? column_tiles : 1][cell_tiles][4] = {};
+        const int last = moves && first + steps_together < end ? first + steps_together : end;
+        if constexpr (apart) {
+          add_uses(first, last, table, cells, weights, part, small);
+        } else {
+          add_uses(first, last, table, cells, weights, part, part);
+        }
 #pragma unroll
         for (int c = 0; c < column_tiles; ++c) {
 #pragma unroll
           for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
-            for (int j = 0; j < 4; ++j) sums[c][i][j] += part[c][i][j];
+            for (int j = 0; j < 4; ++j) {
+              sums[c][i][j] += apart ? part[c][i][j] + small[c][i][j] : part[c][i][j];
+            }
           }
         }
       }
     }
   }
 
-  /// Where a step's words t and t + 4 are staged, counted from a cell (with whole steps, from its
+  /// Where words t and t + 4 of a use are staged, counted from a cell (with whole steps, from its
   /// word t).
-  static __device__ __forceinline__ int2 input_offsets(int step, const int* table) {
+  static __device__ __forceinline__ int2 input_offsets(int use, const int* table) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     if constexpr (!tile.whole_steps) {
-      return reinterpret_cast<const int2*>(table)[step * 4 + threadIdx.x % 4];
+      return reinterpret_cast<const int2*>(table)[use * 4 + threadIdx.x % 4];
     } else {
       constexpr auto list = Plan::offsets;
-      const int offset = folded ? list[step] : table[step];
+      const int offset = folded ? list[use] : table[use];
       return {offset, offset + 4 * int(tile.x_word)};
     }
   }
 
-  static __device__ __forceinline__ void add_steps(int first, int end, int pass, const int* table,
-                                                   const unsigned* const (&cells)[cell_tiles][2],
-                                                   const PackedColumns* weights,
-                                                   float (&sums)[column_tiles][cell_tiles][4]) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-#pragma unroll(folded ? steps : tile.compact ? 1 : 2)
-    for (int step = first; step < end; ++step) {
-      const int2 offset = input_offsets(step, table);
+  static constexpr int unroll = folded ? steps : column_tiles * cell_tiles <= 4 ? 4 : 2;
+
+  static __device__ __forceinline__ void add_uses(int first, int end, const int* table,
+                                                  const unsigned* const (&cells)[cell_tiles][2],
+                                                  const PackedColumns* weights,
+                                                  float (&sums)[column_tiles][cell_tiles][4],
+                                                  float (&small)[column_tiles][cell_tiles][4]) {
+#pragma unroll(unroll)
+    for (int use = first; use < end; ++use) {
+      const int2 offset = input_offsets(use, table);
       typename Multiply::Cells a[cell_tiles];
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
@@ -279,18 +295,13 @@ struct PhaseMma {
         a[i].set(2, cells[i][0][offset.y]);
         a[i].set(3, cells[i][1][offset.y]);
       }
-      unsigned used = Packed::used_tiles(pass, step);
-      int fragment = Packed::first_fragment(pass, step);
-      if constexpr (tile.compact && !folded) {
-        const int* const use = table + tile.offset_numbers + (pass * steps + step) * 2;
-        used = use[0];
-        fragment = use[1];
-      }
+      const unsigned used = folded ? Packed::used_tiles(use) : ~0u;
+      int fragment = folded ? Packed::first_fragment(use) : use * column_tiles;
 #pragma unroll
       for (int c = 0; c < column_tiles; ++c) {
         if (used >> c & 1) {
           const typename Multiply::Columns b(weights[fragment++ * 32]);
-          Multiply::template add<cell_tiles>(sums[c], a, b);
+          Multiply::template add<cell_tiles>(sums[c], small[c], a, b);
         }
       }
     }

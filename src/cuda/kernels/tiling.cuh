@@ -9,9 +9,10 @@
 //
 // where a column is a phase that has taps and an output channel (phases slow, channels fast), and k
 // is a neighbour (a combination of shifts) and a word of input channels (neighbours slow). A word is
-// one channel, or two of a 16-bit type. k go in steps of eight, columns in tiles of eight. A weight
-// is zero where no tap leads from the neighbour to the phase; where a step has one neighbour and a
-// tile one phase, such fragments are left out.
+// one channel, or two of a 16-bit type. k go in steps of eight, columns in tiles of eight, several
+// of which make a pass. A weight is zero where no tap leads from the neighbour to the phase: where a
+// step has one neighbour, and a tile (in unrolled code) or a pass (in loops) has one phase, what is
+// all zero is left out.
 #pragma once
 
 #include "cuda/kernels/numbers.cuh"
@@ -39,8 +40,9 @@ struct TilePlan {
   Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it
 };
 
-/// A loop over so few steps is unrolled, and what they read and use becomes part of the code.
-inline constexpr Index kMostFoldedSteps = 8;
+/// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
+inline constexpr Index kMostFoldedProducts = 512;
+inline constexpr Index kMostFoldedSteps = 32;
 
 struct Tiling {
   TileProblem problem;
@@ -87,16 +89,14 @@ struct Tiling {
   Index output_elements;
 
   // Weights, for a group block and a channel block.
-  bool compact;                           ///< fragments without any tap are left out
+  bool folded;                            ///< the steps are unrolled
+  bool tiles_left_out, steps_left_out;    ///< where all weights are zero
+  Index uses;                             ///< steps of all passes
   Index fragments;                        ///< of a stage and a group
   Index lane_words;                       ///< of each of a fragment's 32 lanes
   Index weight_words;                     ///< of a stage, all groups of the tile
   Index packed_bytes;                     ///< of the whole problem
-
-  // Numbers that do not fold into the code: the offsets of a step's words, and of compact weights
-  // for each pass and step which tiles are used and the number of the first fragment.
-  bool folded;
-  Index offset_numbers, use_numbers;
+  Index table_numbers;                    ///< that code which is not unrolled looks up
 
   // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
   // Weights that come with each stage have as many buffers as the inputs.
@@ -191,23 +191,26 @@ struct Tiling {
       output_elements = out_c * y_c;
     }
 
+    const Index products = steps * pass_tiles * (q.cell_tile / 16) * (p.split ? 3 : 1);
+    folded = passes == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
     const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
-    const Index all_fragments = passes * steps * pass_tiles;
-    const Index used_fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
-    compact = neighbour_words % 8 == 0 && channel_columns % 8 == 0 &&
-              used_fragments < all_fragments;
-    fragments = compact ? used_fragments : all_fragments;
+    const bool step_has_one = neighbour_words % 8 == 0;
+    tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
+    steps_left_out = !folded && step_has_one && channel_columns % (8 * pass_tiles) == 0;
+    uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * pass_tiles))
+                          : passes * steps;
+    fragments = tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8)
+                               : uses * pass_tiles;
     lane_words = p.split ? 4 : 2;
     weight_words = q.group_block * fragments * 32 * lane_words;
     packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
-
-    folded = whole_steps && passes == 1 && steps <= kMostFoldedSteps;
-    offset_numbers = folded ? 0 : whole_steps ? steps : steps * 8;
-    use_numbers = folded || !compact ? 0 : 2 * passes * steps;
+    // The first use of each pass and one beyond, and where each use's words are staged.
+    table_numbers = (folded ? 0 : round_up(passes + 1, 2)) +
+                    (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
 
     weight_bytes = weight_words * 4;
     table_at = weight_bytes * (stages > 1 ? q.buffers : 1);
-    bias_at = table_at + round_up(4 * (offset_numbers + use_numbers), 16);
+    bias_at = table_at + round_up(4 * table_numbers, 16);
     input_at = round_up(bias_at + out_c * 4, 128);
     input_bytes = round_up(input_words * 4, 128);
     output_at = input_at + q.buffers * input_bytes;
@@ -255,17 +258,14 @@ struct Tiling {
     return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
   }
 
-  /// Whether a fragment is there, of a step and a tile of columns.
-  PHASECONV_FUNCTION bool used(Index step, Index column_tile) const {
-    if (column_tile >= column_tiles) return !compact;
-    return !compact ||
-           tap(step * 8 / neighbour_words, column_tile * 8 / channel_columns) >= 0;
-  }
-  /// One bit for each column tile of a pass.
+  /// Whether a pass has weights for a step; if tiles are left out, one bit for each that it has.
   PHASECONV_FUNCTION unsigned used_tiles(Index pass, Index step) const {
     unsigned mask = 0;
     for (Index tile = 0; tile < pass_tiles; ++tile) {
-      if (used(step, pass * pass_tiles + tile)) mask |= 1u << tile;
+      const Index column = (pass * pass_tiles + tile) * 8;
+      const bool used = !(tiles_left_out || steps_left_out) ||
+                        tap(step * 8 / neighbour_words, column / channel_columns) >= 0;
+      if (used) mask |= 1u << tile;
     }
     return mask;
   }
