@@ -190,63 +190,68 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
   return {};
 }
 
-/// What one tile costs, in cycles of a multiprocessor.
-struct TileCost {
-  double issue = 0;   ///< instructions of four schedulers
-  double tensor = 0;  ///< tensor cores
-  double chain = 0;   ///< of one warp, that waits for nothing but itself
-  double l2_bytes = 0;
+/// Cycles that parts of the kernel take, fitted to times measured on an H100 (docs/planning.md). Those
+/// of instructions are of one scheduler.
+struct Cycles {
+  double use_split = 22, use = 20;  ///< a step's words of 16 cells
+  double fragment = 8;              ///< of weights
+  double product = 8.9;             ///< matrix instruction
+  double column_tile = 80;          ///< 16 cells times 8 columns written
+  double pass_cells = 42;           ///< 16 cells in a pass
+  double copy = 78;                 ///< to shared memory, of 32 lanes
+  double warp = 160;                ///< a tile, each warp
+  double staging = 2800;            ///< from the request of inputs to the barrier after them
+  double prefetched = 2200;         ///< the same with two buffers
+  double wait = 46;                 ///< for a matrix instruction's sums
+  double alone = 2.4;               ///< times an instruction takes in one warp alone
 };
-
-TileCost tile_cost(const Problem& problem, const Tiling& tile) {
-  const bool split = problem.type == DataType::f32;
-  const double cell_tiles = static_cast<double>(tile.plan.cell_tile) / 16;
-  const double stages = static_cast<double>(tile.stages);
-  const double passes = static_cast<double>(tile.passes);
-  const double fragments = static_cast<double>(tile.fragments) * stages;
-  const double uses = static_cast<double>(tile.uses) * stages;
-  // All passes over a chunk of cells, of one group: instructions for each step's cells and offsets,
-  // for each fragment of weights, and two and a half for each sum that is written.
-  const double multiplies = fragments * cell_tiles * (split ? 3 : 1);
-  const double multiply = multiplies + uses * (cell_tiles * (split ? 20 : 4) + 4) + fragments * 2;
-  const double writes =
-      static_cast<double>(tile.column_tiles) * cell_tiles * 12 + passes * (40 + 25 * cell_tiles);
-  const double chunks = static_cast<double>(tile.cell_chunks * tile.plan.group_block);
-  // Staged again for each round where the inputs don't all fit.
-  const double stagings = static_cast<double>(tile.stages > 1 ? tile.stages * tile.rounds : 1);
-  const bool fours = tile.fours || (problem.layout == Layout::channels_last && tile.words % 4 == 0);
-  const double staging = static_cast<double>(tile.input_words) / (fours ? 4 : 1) * 16 / 32;
-  const double streamed = tile.stages > 1 ? static_cast<double>(tile.weight_words) : 0;
-  TileCost cost;
-  cost.issue = (chunks * (multiply + writes) + stagings * (staging + streamed / 16) +
-                static_cast<double>(tile.warps) * 350) /
-               4;
-  cost.tensor = chunks * multiplies * 8 / 4;
-  // Matrix instructions that wait for each other, where a warp has few sums.
-  const double waits = uses * (split ? 75 : 35);
-  const double rounds = static_cast<double>(tile.rounds) / passes;
-  cost.chain = stagings * (tile.plan.buffers > 1 ? 400 : 1800) + 1200 +
-               rounds * (std::max(multiply * 1.5, waits) + 2 * writes);
-  cost.l2_bytes = stagings * (static_cast<double>(tile.input_words) + streamed) * 4;
-  return cost;
-}
+constexpr Cycles kCycles;
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Tiling tile = tiling(problem, plan);
+  const bool split = problem.type == DataType::f32;
+  const auto number = [](Index value) { return static_cast<double>(value); };
+  const double cell_tiles = number(plan.cell_tile) / 16;
+  const double passes = number(tile.passes);
+  const double uses = number(tile.uses * tile.stages);
+  const double fragments = number(tile.fragments * tile.stages);
+  const double products = fragments * cell_tiles * (split ? 3 : 1);
+  const double chunks = number(tile.cell_chunks * plan.group_block);
+  // Staged again for each round where the inputs don't all fit.
+  const double stagings = number(tile.stages > 1 ? tile.stages * tile.rounds : 1);
+  const double weights = tile.stages > 1 ? number(tile.weight_words) : 0;
+  const bool fours = tile.fours || (problem.layout == Layout::channels_last && tile.words % 4 == 0);
+  const double copies = number(tile.input_words) / (fours ? 4 : 1) / 32;
+
+  // All passes over a chunk of cells of one group.
+  const double multiply =
+      uses * (cell_tiles * (split ? kCycles.use_split : kCycles.use) + 4) + products +
+      fragments * kCycles.fragment;
+  const double write = number(tile.column_tiles) * cell_tiles * kCycles.column_tile +
+                       passes * (30 + cell_tiles * kCycles.pass_cells);
+  // What a tile keeps busy, in cycles of a multiprocessor.
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
-  const TileCost cost = tile_cost(problem, tile);
-  const double tiles = static_cast<double>(tile.tiles);
-  const double memory = problem.bytes() / std::max(tiles, 1.0) * machine.units /
-                        machine.copy_bytes_per_second;
-  const double l2 = cost.l2_bytes * machine.units / (1.5 * machine.copy_bytes_per_second);
-  const double resident = static_cast<double>(plan.resident);
-  const double busy[] = {cost.issue / clock, cost.tensor / clock, memory, l2,
-                         cost.chain / clock / resident};
+  const double issue = (chunks * (multiply + write) +
+                        stagings * (copies * kCycles.copy + weights / 16) +
+                        number(tile.warps) * kCycles.warp) /
+                       4;
+  const double tensor = chunks * products * kCycles.product / 4;
+  const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;
+  const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
+  const double l2 = stagings * (number(tile.input_words) + weights) * 4 / (1.5 * bytes_a_cycle);
+  const double waits = uses / passes * (split ? 2.2 : 1.0) * kCycles.wait;
+  const double chain = stagings * (plan.buffers > 1 ? kCycles.prefetched : kCycles.staging) +
+                       number(tile.rounds) * std::max(multiply / passes * kCycles.alone, waits);
+  // They overlap, but not wholly.
+  constexpr double kOverlap = 1.7;
+  const double resident = plan.resident;
   double sum = 0;
-  for (const double each : busy) sum += each * each * each;
+  for (const double busy : {issue, tensor, memory, l2, chain / resident}) {
+    sum += std::pow(busy, kOverlap);
+  }
   // Blocks take turns; the last turn may be a short one.
-  const double turns = std::ceil(tiles / (machine.units * resident)) * resident;
-  return std::max(turns, 1.0) * std::cbrt(sum) + 4e-6;
+  const double turns = std::ceil(number(tile.tiles) / (machine.units * resident)) * resident;
+  return std::max(turns, 1.0) * std::pow(sum, 1 / kOverlap) / clock + 3.5e-6;
 }
 
 KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {

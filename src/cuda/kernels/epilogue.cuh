@@ -14,6 +14,19 @@ struct Epilogue {
   static constexpr int column_tiles = int(Plan::column_tile) / 8;
   static constexpr float largest = 3.402823466e38f;
 
+  /// Two 16-bit outputs, of a cell's two phases along w, lie beside each other at an even offset, and
+  /// one thread has both sums: in tiles so many apart, or as its two sums of one tile.
+  static constexpr int pair_tiles = int(tiling_of<Problem, Plan>().channel_columns) / 8;
+  static constexpr bool pairs =
+      sizeof(Stored) == 2 && !Problem::channels_last && Problem::w.stride == 2 &&
+      Problem::w.kernel >= 2 && Problem::w.dilation % 2 == 1 && Problem::w.padding % 2 == 0 &&
+      tiling_of<Problem, Plan>().y_h % 2 == 0 && tiling_of<Problem, Plan>().y_d % 2 == 0 &&
+      tiling_of<Problem, Plan>().y_c % 2 == 0 &&
+      (tiling_of<Problem, Plan>().channel_columns == 1
+           ? tiling_of<Problem, Plan>().lane_column == 2
+           : tiling_of<Problem, Plan>().channel_columns % 8 == 0 &&
+                 column_tiles % (2 * pair_tiles + (pair_tiles == 0)) == 0);
+
   /// Writes sums plus bias to where they are staged; whether any of the sums is not finite.
   static __device__ __forceinline__ bool write(
       const Unit<Problem, Plan>& own, const At& at, const Output& out, const float* bias,
@@ -28,7 +41,8 @@ struct Epilogue {
                              ? out.channels
                              : int(least(out.channels - first_channel, tile.oc));
     const Stored* const first =
-        out.staged + Output::offset(first_channel + (one_phase ? lane % 4 * 2 : 0), at.d.origin,
+        out.staged + Output::offset(first_channel + (one_phase ? int(tile.tile_column(lane % 4, 0)) : 0),
+                                    at.d.origin,
                                     at.h.origin, at.w.origin);
     Target targets[cell_tiles][2];
 #pragma unroll
@@ -41,13 +55,18 @@ struct Epilogue {
         if (half == 1 && Plan::box_w % 16 == 0) targets[i][1].same_row(targets[i][0]);
       }
     }
+    const bool even = reinterpret_cast<unsigned long long>(out.output) % 4 == 0;
     bool not_finite = false;
 #pragma unroll
     for (int c = 0; c < column_tiles; ++c) {
       const int first_column = (own.pass * column_tiles + c) * 8;
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        const int in_tile = lane % 4 * 2 + j;
+        // The sum that lies beside this one, if a thread has both: one store for two.
+        constexpr bool by_j = pairs && !one_phase;
+        if (by_j && j == 1) continue;
+        if (pairs && one_phase && c / pair_tiles % 2 == 1) continue;
+        const int in_tile = int(tile.tile_column(lane % 4, j));
         const unsigned column = one_phase ? first_column : first_column + in_tile;
         const unsigned phase = column / columns;
         const int channel = column % columns + (one_phase ? in_tile : 0);
@@ -56,17 +75,36 @@ struct Epilogue {
                             (tile.oc % columns == 0 || channel < channels);
         const int offset =
             phase_offset(phase) +
-            Output::offset(column % columns + (one_phase ? j : 0), 0, 0, 0);
+            Output::offset(column % columns + (one_phase ? int(tile.tile_column(0, j)) : 0), 0, 0,
+                           0);
         const float start = Problem::bias && exists ? bias[first_channel + channel] : 0.0f;
 #pragma unroll
         for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
+            const Target& target = targets[i][half];
             const float sum = sums[c][i][half * 2 + j];
             not_finite |= !(fabsf(sum) <= largest);
-            if (exists && targets[i][half].has(phase)) {
-              targets[i][half].staged[offset] =
-                  Element::rounded(Problem::bias ? sum + start : sum);
+            const auto rounded = [&](float value) {
+              return Element::rounded(Problem::bias ? value + start : value);
+            };
+            const bool here = exists && target.has(phase);
+            if constexpr (pairs) {
+              const float beside = by_j ? sums[c][i][half * 2 + 1]
+                                        : sums[one_phase ? c + pair_tiles : c][i][half * 2 + j];
+              not_finite |= !(fabsf(beside) <= largest);
+              const bool there = exists && target.has(phase + 1);
+              const Stored first_value = rounded(sum);
+              const Stored second_value = rounded(beside);
+              if (even && here && there) {
+                *reinterpret_cast<unsigned*>(target.staged + offset) =
+                    unsigned(first_value) | unsigned(second_value) << 16;
+              } else {
+                if (here) target.staged[offset] = first_value;
+                if (there) target.staged[offset + 1] = second_value;
+              }
+            } else if (here) {
+              target.staged[offset] = rounded(sum);
             }
           }
         }

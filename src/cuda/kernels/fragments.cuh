@@ -81,7 +81,7 @@ struct Fragments {
     while (step(use) != int(k / 8)) ++use;
     const unsigned before = used_tiles(use) & ((1u << in_pass) - 1);
     const Index fragment = first_fragment(use) + __popc(before);
-    const Index lane = column % 8 * 4 + k % 4;
+    const Index lane = tile.matrix_column(column % 8) * 4 + k % 4;
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
         (fragment * 32 + lane) * tile.lane_words + k % 8 / 4;
@@ -121,7 +121,8 @@ struct Fragments {
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
     for (int i = first_fragment(from); i < fragment; ++i) rest &= rest - 1;
-    const Index column = (pass * tile.pass_tiles + __ffs(rest) - 1) * 8 + lane / 4;
+    const Index column = (pass * tile.pass_tiles + __ffs(rest) - 1) * 8 +
+                         tile.tile_column(lane / 8, lane / 4 % 2);
 
     const Index k = step(from) * 8 + lane % 4 + (upper_k ? 4 : 0);
     const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;

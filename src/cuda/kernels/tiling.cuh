@@ -86,6 +86,7 @@ struct Tiling {
   Index y_d, y_h, y_w, y_c;               ///< strides
   Index to_batch, to_d, to_h, to_w, to_c; ///< strides in memory
   Index merged;                           ///< axes, inner ones first, that the box covers
+  Index lane_column;                      ///< columns between those of neighbouring lanes: 1 or 2
   Index output_elements;
 
   // Weights, for a group block and a channel block.
@@ -176,6 +177,7 @@ struct Tiling {
     if (p.channels_last) {
       to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
       y_c = 1;
+      lane_column = 2;
       y_w = all_c ? to_w : congruent(out_c, to_w, unit);
       y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
       y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
@@ -187,6 +189,17 @@ struct Tiling {
       y_h = all_w ? to_h : congruent(out_w, to_h, unit);
       y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
       y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
+      lane_column = 1;
+      if (p.element_bytes == 2 && channel_columns == 1 && w.live_count() == 2) lane_column = 2;
+      // Of the gaps that may follow a channel the one with the fewest bank conflicts.
+      if (y_c != to_c) {
+        const Index least_y_c = y_c;
+        Index best = 32;
+        for (Index gap = 0; gap < 8 && best > 1; ++gap) {
+          const Index ways = conflicts(least_y_c + gap * unit);
+          if (ways < best) best = ways, y_c = least_y_c + gap * unit;
+        }
+      }
       if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
       output_elements = out_c * y_c;
     }
@@ -218,6 +231,15 @@ struct Tiling {
     shared_bytes = output_at + q.buffers * output_bytes;
   }
 
+  /// The column of a tile that a lane's sum j (0 or 1) of column t belongs to, and back: a lane has
+  /// columns t and t + 4, or 2t and 2t + 1.
+  PHASECONV_FUNCTION Index tile_column(Index t, Index j) const {
+    return lane_column == 1 ? t + 4 * j : 2 * t + j;
+  }
+  PHASECONV_FUNCTION Index matrix_column(Index tile_column) const {
+    return lane_column == 1 ? tile_column % 4 * 2 + tile_column / 4 : tile_column;
+  }
+
   struct Neighbour {
     Index d, h, w;  ///< numbers of the shifts along the axes
   };
@@ -233,6 +255,29 @@ struct Tiling {
     const Index count_w = Phases(problem.w).live_count();
     const Index count_h = Phases(problem.h).live_count();
     return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+  }
+
+  /// How many of a warp's lanes meet in one bank as they write a sum each, with channels so far apart:
+  /// eight cells, and four columns.
+  PHASECONV_FUNCTION Index conflicts(Index channel_stride) const {
+    Index used[32] = {};
+    Index most_used = 0;
+    for (Index t = 0; t < 4; ++t) {
+      const Index column = tile_column(t, 0);
+      const Index in_phase = column % channel_columns;
+      const Phase at = phase(column / channel_columns % live_phases);
+      const Index first = in_phase * channel_stride + Phases(problem.d).live_phase(at.d) * y_d +
+                          Phases(problem.h).live_phase(at.h) * y_h +
+                          Phases(problem.w).live_phase(at.w) * y_w;
+      Index before = -1;
+      for (Index g = 0; g < 8; ++g) {
+        const Index word = (first + g * problem.w.stride * y_w) * problem.element_bytes / 4;
+        if (word == before) continue;
+        before = word;
+        most_used = most(most_used, ++used[word % 32]);
+      }
+    }
+    return most_used;
   }
 
   /// Where the input word k of a cell is staged, counted from the cell's own place.
