@@ -54,14 +54,12 @@ class Arrays {
         bias_(device, data_.bias),
         input_(device, data_.input),
         output_(device,
-                static_cast<std::size_t>(problem.output_elements()) * element_size(problem.type)) {
-  }
+                static_cast<std::size_t>(problem.output_elements()) * element_size(problem.type)) {}
 
   std::vector<double> time(const TransposedConvolution& conv, int repeats) const {
     const PackedWeights packed = conv.pack(weight_.data());
     const auto work = [&] {
-      conv.run(input_.data(), packed, conv.problem().bias ? bias_.data() : nullptr,
-               output_.data());
+      conv.run(input_.data(), packed, conv.problem().bias ? bias_.data() : nullptr, output_.data());
     };
     const Backend& on = backend(conv.device().kind);
     if (repeats == 0) {
@@ -121,8 +119,13 @@ std::vector<Measurement> measure(const Problem& problem, const Device& device,
   std::vector<Measurement> results;
   for (auto& future : prepared) {
     const auto [conv, prepare_ms] = future.get();
-    results.push_back({problem, conv.plan(), conv.backend(), prepare_ms,
-                       1e3 * conv.predicted_seconds(), arrays.time(conv, arguments.repeats), {}});
+    results.push_back({problem,
+                       conv.plan(),
+                       conv.backend(),
+                       prepare_ms,
+                       1e3 * conv.predicted_seconds(),
+                       arrays.time(conv, arguments.repeats),
+                       {}});
   }
   return results;
 }

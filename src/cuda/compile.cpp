@@ -183,8 +183,7 @@ Machine describe(const Context& context) {
   const double units_per_second = machine.units * (clock > 0 ? clock : gpu.clock);
   machine.fma_flops_per_second = 2.0 * gpu.float_lanes * units_per_second;
   machine.tf32_flops_per_second = 2.0 * gpu.tf32_lanes * units_per_second;
-  machine.shared_bytes =
-      context.attribute(CUdeviceAttribute::max_shared_memory_per_block_optin);
+  machine.shared_bytes = context.attribute(CUdeviceAttribute::max_shared_memory_per_block_optin);
   // Two transfers a clock; copies reach nine tenths of the bus.
   const double bytes_per_second = 1e3 * attribute(CUdeviceAttribute::memory_clock_rate) * 2 *
                                   attribute(CUdeviceAttribute::global_memory_bus_width) / 8;

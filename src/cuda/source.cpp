@@ -105,10 +105,12 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
 
   KernelSource source;
   source.packed_bytes = static_cast<std::size_t>(sizes.packed_bytes);
-  source.run = {"phaseconv_run" + ending, static_cast<unsigned>(std::min(sizes.blocks, kMostBlocks)),
+  source.run = {"phaseconv_run" + ending,
+                static_cast<unsigned>(std::min(sizes.blocks, kMostBlocks)),
                 static_cast<unsigned>(plan.threads), static_cast<unsigned>(sizes.shared_bytes),
                 static_cast<unsigned>(plan.resident)};
-  const Index pack_blocks = sizes.packed_bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
+  const Index pack_blocks =
+      sizes.packed_bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
   source.pack = {"phaseconv_pack" + ending,
                  static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)), kPackThreads, 0};
 
@@ -117,9 +119,10 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
       "ThePlan::threads" + (plan.resident > 0 ? ", " + std::to_string(plan.resident) : "");
   source.generated =
       "// " + to_string(problem) + "\n// " + to_string(plan) + "\nnamespace " + space + " {\n\n" +
-      problem_struct(problem) + "\n" + plan_struct(family, problem, plan) + "\nusing Kernel = " +
-      std::string(family.kernel) + "<TheProblem, ThePlan>;\n" + "static_assert(Kernel::blocks == " +
-      std::to_string(sizes.blocks) + ", \"the host launches another number of blocks\");\n" +
+      problem_struct(problem) + "\n" + plan_struct(family, problem, plan) +
+      "\nusing Kernel = " + std::string(family.kernel) + "<TheProblem, ThePlan>;\n" +
+      "static_assert(Kernel::blocks == " + std::to_string(sizes.blocks) +
+      ", \"the host launches another number of blocks\");\n" +
       "static_assert(Kernel::shared_bytes == " + std::to_string(sizes.shared_bytes) +
       ", \"the host asks for another size of shared memory\");\n" +
       "static_assert(Kernel::Packed::bytes == " + std::to_string(sizes.packed_bytes) +

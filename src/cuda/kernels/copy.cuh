@@ -7,6 +7,27 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
   return unsigned(__cvta_generic_to_shared(pointer));
 }
 
+/// Writes to shared memory where the condition holds, without a branch.
+__device__ __forceinline__ void store_shared_if(unsigned address, unsigned short value,
+                                                bool condition) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p st.shared.u16 [%0], %1;}" ::"r"(address),
+               "h"(value), "r"(unsigned(condition))
+               : "memory");
+}
+__device__ __forceinline__ void store_shared_if(unsigned address, unsigned value, bool condition) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p st.shared.u32 [%0], %1;}" ::"r"(address),
+               "r"(value), "r"(unsigned(condition))
+               : "memory");
+}
+__device__ __forceinline__ void store_shared_if(unsigned address, float value, bool condition) {
+  store_shared_if(address, __float_as_uint(value), condition);
+}
+/// Keeps a value in its register: it is not worked out anew wherever it is used.
+__device__ __forceinline__ unsigned kept(unsigned value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 /// Copies 4 or 16 bytes to shared memory, aligned on both sides; zeros where there is nothing.
 template <int bytes>
 __device__ __forceinline__ void copy_to_shared(void* to, const void* from, bool exists) {
@@ -40,8 +61,8 @@ __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from
                "r"(shared_address(from)), "r"(bytes)
                : "memory");
 }
-/// Waits until this thread's bulk copies, but for the latest `groups` groups of them, have read their
-/// shared memory.
+/// Waits until this thread's bulk copies, but for the latest `groups` groups of them, have read
+/// their shared memory.
 template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(groups) : "memory");

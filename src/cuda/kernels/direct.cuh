@@ -8,15 +8,6 @@
 
 namespace phaseconv {
 
-template <bool first, class A, class B>
-struct Choose {
-  using Type = A;
-};
-template <class A, class B>
-struct Choose<false, A, B> {
-  using Type = B;
-};
-
 /// How a thread goes along one axis: in steps, each with one shift, the taps that have this shift,
 /// and for each tap the slot of the sums that it feeds. Fused: a step is a shift, a slot is a
 /// phase.

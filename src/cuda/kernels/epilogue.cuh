@@ -14,8 +14,8 @@ struct Epilogue {
   static constexpr int column_tiles = int(Plan::column_tile) / 8;
   static constexpr float largest = 3.402823466e38f;
 
-  /// Two 16-bit outputs, of a cell's two phases along w, lie beside each other at an even offset, and
-  /// one thread has both sums: in tiles so many apart, or as its two sums of one tile.
+  /// Two 16-bit outputs, of a cell's two phases along w, lie beside each other at an even offset,
+  /// and one thread has both sums: in tiles so many apart, or as its two sums of one tile.
   static constexpr int pair_tiles = int(tiling_of<Problem, Plan>().channel_columns) / 8;
   static constexpr bool pairs =
       sizeof(Stored) == 2 && !Problem::channels_last && Problem::w.stride == 2 &&
@@ -28,9 +28,9 @@ struct Epilogue {
                  column_tiles % (2 * pair_tiles + (pair_tiles == 0)) == 0);
 
   /// Writes sums plus bias to where they are staged; whether any of the sums is not finite.
-  static __device__ __forceinline__ bool write(
-      const Unit<Problem, Plan>& own, const At& at, const Output& out, const float* bias,
-      const float (&sums)[column_tiles][cell_tiles][4]) {
+  static __device__ __forceinline__ bool write(const Unit<Problem, Plan>& own, const At& at,
+                                               const Output& out, const float* bias,
+                                               const float (&sums)[column_tiles][cell_tiles][4]) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr unsigned columns = unsigned(tile.channel_columns);
     // From eight columns a phase on, a tile has one phase: the same for all lanes.
@@ -40,10 +40,11 @@ struct Epilogue {
     const int channels = tile.plan.group_block == 1
                              ? out.channels
                              : int(least(out.channels - first_channel, tile.oc));
-    const Stored* const first =
-        out.staged + Output::offset(first_channel + (one_phase ? int(tile.tile_column(lane % 4, 0)) : 0),
-                                    at.d.origin,
-                                    at.h.origin, at.w.origin);
+    const unsigned first =
+        shared_address(out.staged) +
+        int(sizeof(Stored)) *
+            Output::offset(first_channel + (one_phase ? int(tile.tile_column(lane % 4, 0)) : 0),
+                           at.d.origin, at.h.origin, at.w.origin);
     Target targets[cell_tiles][2];
 #pragma unroll
     for (int i = 0; i < cell_tiles; ++i) {
@@ -89,22 +90,21 @@ struct Epilogue {
               return Element::rounded(Problem::bias ? value + start : value);
             };
             const bool here = exists && target.has(phase);
+            const unsigned address = target.address + offset * int(sizeof(Stored));
             if constexpr (pairs) {
               const float beside = by_j ? sums[c][i][half * 2 + 1]
                                         : sums[one_phase ? c + pair_tiles : c][i][half * 2 + j];
               not_finite |= !(fabsf(beside) <= largest);
               const bool there = exists && target.has(phase + 1);
-              const Stored first_value = rounded(sum);
-              const Stored second_value = rounded(beside);
-              if (even && here && there) {
-                *reinterpret_cast<unsigned*>(target.staged + offset) =
-                    unsigned(first_value) | unsigned(second_value) << 16;
-              } else {
-                if (here) target.staged[offset] = first_value;
-                if (there) target.staged[offset + 1] = second_value;
+              const Stored lower = rounded(sum), upper = rounded(beside);
+              store_shared_if(address, unsigned(lower) | unsigned(upper) << 16,
+                              even && here && there);
+              if (!even || here != there) {
+                store_shared_if(address, lower, here);
+                store_shared_if(address + int(sizeof(Stored)), upper, there);
               }
-            } else if (here) {
-              target.staged[offset] = rounded(sum);
+            } else {
+              store_shared_if(address, rounded(sum), here);
             }
           }
         }
@@ -133,19 +133,18 @@ struct Epilogue {
   /// Where the outputs of a cell are staged, and which of its phases with taps exist.
   struct Target {
     static constexpr bool few = live_d * live_h * live_w <= 32;
-    Stored* staged;
+    unsigned address;           ///< in shared memory
     unsigned in_d, in_h, in_w;  ///< bits of the axes' live phases; few: in_w has them of all
 
     Target() = default;
     __device__ __forceinline__ Target(const Cell<Problem, Plan>& cell, const At& at,
-                                      const Output& out, const Stored* first) {
+                                      const Output& out, unsigned first) {
       const int d = cell.d * int(Problem::d.stride), h = cell.h * int(Problem::h.stride),
                 w = cell.w * int(Problem::w.stride);
-      staged = const_cast<Stored*>(first) + Output::offset(0, d, h, w);
-      in_d = cell.exists
-                 ? inside<Problem::d, few ? live_w * live_h : 1>(at.d.origin + d, out.size_d)
-                 : 0;
-      in_h = inside<Problem::h, few ? live_w : 1>(at.h.origin + h, out.size_h);
+      address = kept(first + int(sizeof(Stored)) * Output::offset(0, d, h, w));
+      in_d = cell.exists                                        ? inside < Problem::d,
+      few ? live_w * live_h : 1 > (at.d.origin + d, out.size_d) : 0;
+      in_h = inside < Problem::h, few ? live_w : 1 > (at.h.origin + h, out.size_h);
       in_w = inside<Problem::w, 1>(at.w.origin + w, out.size_w);
       if constexpr (few) in_d *= in_h;  // one bit for each combination, nothing is carried
     }

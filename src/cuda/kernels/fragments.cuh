@@ -17,8 +17,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::h, Problem::w, int(sizeof(typename Problem::Element::Stored)),
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
-       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads,
-       Plan::buffers});
+       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers});
   return tiling;
 }
 
@@ -121,8 +120,8 @@ struct Fragments {
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
     for (int i = first_fragment(from); i < fragment; ++i) rest &= rest - 1;
-    const Index column = (pass * tile.pass_tiles + __ffs(rest) - 1) * 8 +
-                         tile.tile_column(lane / 8, lane / 4 % 2);
+    const Index column =
+        (pass * tile.pass_tiles + __ffs(rest) - 1) * 8 + tile.tile_column(lane / 8, lane / 4 % 2);
 
     const Index k = step(from) * 8 + lane % 4 + (upper_k ? 4 : 0);
     const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;

@@ -1,5 +1,5 @@
-// Products of tensor cores, a warp at a time, on 32-bit words: a word is a float32 of one channel or
-// two 16-bit elements of neighbouring channels. In both cases
+// Products of tensor cores, a warp at a time, on 32-bit words: a word is a float32 of one channel
+// or two 16-bit elements of neighbouring channels. In both cases
 //
 //     sums[16 cells][8 columns] += a[16 cells][8 words] · b[8 words][8 columns]
 //
@@ -15,8 +15,8 @@ struct TF32;
 struct F16;
 struct BF16;
 
-__device__ __forceinline__ void multiply_tf32(float (&sums)[4], const unsigned (&a)[4],
-                                              unsigned b0, unsigned b1) {
+__device__ __forceinline__ void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
+                                              unsigned b1) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
@@ -97,7 +97,8 @@ struct Product<F32, false> {
   };
   static constexpr bool split = true;
   template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, Sums& small, const Cells* a, const Columns& b) {
+  static __device__ __forceinline__ void add(Sums& sums, Sums& small, const Cells* a,
+                                             const Columns& b) {
 #pragma unroll
     for (int i = 0; i < tiles; ++i) multiply_tf32(small[i], a[i].lower, b.upper[0], b.upper[1]);
 #pragma unroll

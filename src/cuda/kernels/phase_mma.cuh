@@ -1,8 +1,8 @@
-// The phase_mma family: a block computes all phases of a box of cells on tensor cores, box after box.
-// Weights stay in shared memory; each warp multiplies the staged inputs of its cells with them; the
-// sums meet in shared memory and leave it in long runs. While a tile's sums are gathered and written,
-// the inputs of the next one arrive; while one block waits, others of its multiprocessor multiply.
-// tiling.cuh has the geometry.
+// The phase_mma family: a block computes all phases of a box of cells on tensor cores, box after
+// box. Weights stay in shared memory; each warp multiplies the staged inputs of its cells with
+// them; the sums meet in shared memory and leave it in long runs. While a tile's sums are gathered
+// and written, the inputs of the next one arrive; while one block waits, others of its
+// multiprocessor multiply. tiling.cuh has the geometry.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 #pragma once
@@ -17,6 +17,7 @@ struct PhaseMma {
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
   using Own = Unit<Problem, Plan>;
+  using Staged = typename Stage<Problem, Plan>::Staged;
   using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
 
   using PackedColumns = typename Multiply::Columns::Packed;
@@ -49,9 +50,9 @@ struct PhaseMma {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     extern __shared__ __align__(128) unsigned char shared[];
     // Blocks keep their channel block, and so their weights.
-    const unsigned together =
-        gridDim.x < tile.channel_blocks ? gridDim.x
-                                        : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
+    const unsigned together = gridDim.x < tile.channel_blocks
+                                  ? gridDim.x
+                                  : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
     unsigned number = blockIdx.x;
     if (number >= together) return;
 
@@ -162,10 +163,10 @@ struct PhaseMma {
     __device__ __forceinline__ float* bias() const {
       return reinterpret_cast<float*>(start + tiling_of<Problem, Plan>().bias_at);
     }
-    __device__ __forceinline__ unsigned* inputs(int piece) const {
+    __device__ __forceinline__ Staged* inputs(int piece) const {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
-      return reinterpret_cast<unsigned*>(start + tile.input_at +
-                                         piece % buffers * int(tile.input_bytes));
+      return reinterpret_cast<Staged*>(start + tile.input_at +
+                                       piece % buffers * int(tile.input_bytes));
     }
   };
 
@@ -219,15 +220,14 @@ struct PhaseMma {
                                                   float (&sums)[column_tiles][cell_tiles][4]) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const int lane = threadIdx.x % 32;
-    const unsigned* cells[cell_tiles][2];
+    const Staged* cells[cell_tiles][2];
 #pragma unroll
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const Cell<Problem, Plan> cell(job.chunk, i, lane / 4 + 8 * half);
         cells[i][half] = own.inputs(piece) + job.group * int(tile.words * tile.x_word) +
-                         cell.d * int(tile.x_d) + cell.h * int(tile.x_h) +
-                         cell.w * int(tile.x_w) +
+                         cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
                          (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);
       }
     }
@@ -280,7 +280,7 @@ struct PhaseMma {
   static constexpr int unroll = folded ? steps : column_tiles * cell_tiles <= 4 ? 4 : 2;
 
   static __device__ __forceinline__ void add_uses(int first, int end, const int* table,
-                                                  const unsigned* const (&cells)[cell_tiles][2],
+                                                  const Staged* const (&cells)[cell_tiles][2],
                                                   const PackedColumns* weights,
                                                   float (&sums)[column_tiles][cell_tiles][4],
                                                   float (&small)[column_tiles][cell_tiles][4]) {
@@ -290,10 +290,10 @@ struct PhaseMma {
       typename Multiply::Cells a[cell_tiles];
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
-        a[i].set(0, cells[i][0][offset.x]);
-        a[i].set(1, cells[i][1][offset.x]);
-        a[i].set(2, cells[i][0][offset.y]);
-        a[i].set(3, cells[i][1][offset.y]);
+        a[i].set(0, Stage<Problem, Plan>::word(cells[i][0] + offset.x));
+        a[i].set(1, Stage<Problem, Plan>::word(cells[i][1] + offset.x));
+        a[i].set(2, Stage<Problem, Plan>::word(cells[i][0] + offset.y));
+        a[i].set(3, Stage<Problem, Plan>::word(cells[i][1] + offset.y));
       }
       const unsigned used = folded ? Packed::used_tiles(use) : ~0u;
       int fragment = folded ? Packed::first_fragment(use) : use * column_tiles;

@@ -41,8 +41,7 @@ struct Place {
   __device__ __forceinline__ int channels() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     if constexpr (tile.plan.group_block == 1) {
-      return int(least(tile.oc - channel_block * tile.plan.channel_block,
-                       tile.plan.channel_block));
+      return int(least(tile.oc - channel_block * tile.plan.channel_block, tile.plan.channel_block));
     } else {
       return int(least(Problem::groups - group, tile.plan.group_block) * tile.oc);
     }

@@ -1,7 +1,8 @@
-// Stages the inputs of a block's cells in shared memory as 32-bit words, with zeros where there is
-// no input, so that the products need no bounds. Where rows of memory allow it, four words go
-// together: in the background where they lie in memory as they are wanted, otherwise (16-bit
-// elements of channels that lie planes apart, or that become float32) through registers.
+// Stages the inputs of a tile's cells in shared memory, with zeros where there is no input, so that
+// the products need no bounds. With channels first what is staged is what lies in memory, row by
+// row of each channel; with channels last it is 32-bit words, position by position. All is copied
+// in the background, 16 or 4 bytes at a time where the alignment allows, but for the rest: elements
+// of 16 bits that lie alone, or become float32.
 #pragma once
 
 namespace phaseconv {
@@ -21,36 +22,48 @@ template <class Problem, class Plan>
 struct Stage {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
+  static constexpr bool last = Problem::channels_last;
+  /// What is staged.
+  using Staged = typename Choose<(tiling_of<Problem, Plan>().staged_size == 2), unsigned short,
+                                 unsigned>::Type;
 
   const Stored* input;  ///< of the tile's image
-  unsigned* staged;
-  int group;            ///< the tile's first one
-  int first_channel;    ///< of each group, staged now
-  int i_d, i_h, i_w;    ///< input position of the first staged neighbour; may be outside
+  Staged* staged;
+  int group;          ///< the tile's first one
+  int first_channel;  ///< of each group, staged now
+  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
 
   __device__ __forceinline__ void operator()() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     if constexpr (last) {
-      // A line is a position: the words of all channels.
-      constexpr bool whole = tile.ic % per_word == 0 &&
-                             (tile.stages == 1 || tile.plan.group_block == 1);
+      constexpr bool whole =
+          tile.ic % per_word == 0 && (tile.stages == 1 || tile.plan.group_block == 1);
       constexpr bool in_place = size * per_word == 4 && whole;
-      constexpr bool fours = in_place && tile.words % 4 == 0 && tile.x_w % 4 == 0 &&
-                             tile.ic % (4 * per_word) == 0;
+      constexpr bool fours =
+          in_place && tile.words % 4 == 0 && tile.x_w % 4 == 0 && tile.ic % (4 * per_word) == 0;
       if (fours && aligned(16)) {
-        lines<4, true>();
+        positions<4, true>();
       } else if (in_place && aligned(4)) {
-        lines<1, true>();
+        positions<1, true>();
       } else {
-        lines<1, false>();
+        positions<1, false>();
       }
+    } else if (tile.wide && aligned(16)) {
+      rows<tile.wide ? 16 : size>();
     } else {
-      // A line is a row of one word.
-      if (tile.fours && aligned(4 * size)) {
-        lines<4, size == 4>();
-      } else {
-        lines<1, size == 4>();
-      }
+      rows<size>();
+    }
+  }
+
+  /// The word of a matrix product that begins at a staged element.
+  static __device__ __forceinline__ unsigned word(const Staged* at) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (sizeof(Staged) == 4) {
+      return *at;
+    } else if constexpr (per_word == 2) {
+      return unsigned(at[0]) | unsigned(at[tile.x_channel]) << 16;
+    } else {
+      return __float_as_uint(Element::value(*at));
     }
   }
 
@@ -58,9 +71,8 @@ struct Stage {
   static constexpr int threads = int(Plan::threads);
   static constexpr int size = int(sizeof(Stored));
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
-  static constexpr bool last = Problem::channels_last;
-  static constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
-  static constexpr Index from_channel = last ? 1 : positions;
+  static constexpr Index from_channel =
+      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
   static constexpr Index from_w = last ? Problem::in_channels : 1;
   static constexpr Index from_h = from_w * Problem::w.input;
   static constexpr Index from_d = from_h * Problem::h.input;
@@ -69,70 +81,80 @@ struct Stage {
     return reinterpret_cast<unsigned long long>(input) % bytes == 0;
   }
 
-  /// All lines, `count` words at a time; in place: words are copied as they are.
-  template <int count, bool in_place>
-  __device__ __forceinline__ void lines() const {
+  /// Channels first: rows of each channel, so many bytes at a time.
+  template <int bytes>
+  __device__ __forceinline__ void rows() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int words = int(tile.words), all_words = int(tile.plan.group_block * tile.words);
-    constexpr int length = (last ? all_words : in_w) / count;
-    constexpr int all = in_d * in_h * (last ? in_w : all_words);
-    constexpr int lanes = lanes_for(length);
+    constexpr int channels = int(tile.words) * per_word;  // of a group
+    constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
+    constexpr int count = bytes / size;
+    constexpr int lanes = lanes_for(in_w / count);
 #pragma unroll 1
-    for (int line = int(threadIdx.x) / lanes; line < all; line += threads / lanes) {
-      const int w = last ? line % in_w : 0;
-      const int row = last ? line / in_w : line;
-      const int h = row % in_h, d = row / in_h % in_d;
-      const int word = last ? 0 : row / (in_h * in_d);
-      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
-                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
-                         (!last || unsigned(i_w + w) < unsigned(Problem::w.input));
-      const Stored* const from = input + (i_d + d) * from_d + (i_h + h) * from_h +
-                                 (i_w + w) * from_w + first_channel * from_channel;
-      unsigned* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
+    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+      const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
+      const int own_channel = first_channel + channel % channels;
+      const int own_group = group + channel / channels;
+      const bool there =
+          unsigned(i_d + d) < unsigned(Problem::d.input) &&
+          unsigned(i_h + h) < unsigned(Problem::h.input) &&
+          (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
+          (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
+      // Where there is nothing, no address is formed from what is there.
+      const Stored* const from = there
+                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
+                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
+                                     : input;
+      Staged* const to =
+          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
 #pragma unroll 4
-      for (int x = int(threadIdx.x) % lanes; x < length; x += lanes) {
-        const int position = last ? 0 : x * count;
-        const int own_word = last ? x * count : word;
-        const int own_group = own_word / words;
-        const int channel = own_word % words * per_word;
-        const int left = there && unsigned(last ? 0 : i_w + position) < unsigned(Problem::w.input) &&
-                                 (Problem::groups % tile.plan.group_block == 0 ||
-                                  group + own_group < Problem::groups)
-                             ? int(tile.ic) - first_channel - channel
-                             : 0;  // channels of the group from here on
-        put<count, in_place>(
-            from + ((group + own_group) * tile.ic + channel) * from_channel + position,
-            to + own_word * int(tile.x_word) + position, left);
+      for (int x = int(threadIdx.x) % lanes * count; x < in_w; x += lanes * count) {
+        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
+        if constexpr (bytes == 2) {
+          to[x] = exists ? __ldg(from + x) : Stored(0);
+        } else {
+          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
+        }
       }
     }
   }
 
-  /// `count` neighbouring words; of channels, all of them exist or none.
+  /// Channels last: the words of each position, `count` at a time; in place: as they are.
   template <int count, bool in_place>
-  __device__ __forceinline__ void put(const Stored* from, unsigned* to, int left) const {
-    if constexpr (in_place) {
-      // Where there is nothing, no address is formed from what is there.
-      copy_to_shared<4 * count>(to, left > 0 ? from : input, left > 0);
-    } else if constexpr (count == 4) {
-      uint2 lower = {0, 0}, upper = {0, 0};
-      if (left > 0) lower = __ldg(reinterpret_cast<const uint2*>(from));
-      if constexpr (per_word == 2) {
-        if (left > 1) upper = __ldg(reinterpret_cast<const uint2*>(from + from_channel));
-        *reinterpret_cast<uint4*>(to) = {
-            __byte_perm(lower.x, upper.x, 0x5410), __byte_perm(lower.x, upper.x, 0x7632),
-            __byte_perm(lower.y, upper.y, 0x5410), __byte_perm(lower.y, upper.y, 0x7632)};
-      } else {
-        *reinterpret_cast<float4*>(to) = {
-            Element::value(Stored(lower.x & 0xffffu)), Element::value(Stored(lower.x >> 16)),
-            Element::value(Stored(lower.y & 0xffffu)), Element::value(Stored(lower.y >> 16))};
+  __device__ __forceinline__ void positions() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int words = int(tile.words), all_words = int(tile.plan.group_block) * words;
+    constexpr int all = int(tile.in_d) * in_h * in_w;
+    constexpr int lanes = lanes_for(all_words / count);
+#pragma unroll 2
+    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+      const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
+                         unsigned(i_w + w) < unsigned(Problem::w.input);
+      const Stored* const from =
+          there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
+      Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
+#pragma unroll 4
+      for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
+        const int own_group = group + x / words;
+        const int channel = first_channel + x % words * per_word;
+        const int left =
+            there && (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups)
+                ? int(tile.ic) - channel
+                : 0;  // channels of the group from here on
+        const Stored* const own = from + own_group * tile.ic + channel;
+        if constexpr (in_place) {
+          copy_to_shared<4 * count>(to + x, left > 0 ? own : input, left > 0);
+        } else if constexpr (per_word == 2) {
+          const unsigned lower = left > 0 ? unsigned(__ldg(own)) : 0u;
+          const unsigned upper = left > 1 ? unsigned(__ldg(own + 1)) : 0u;
+          to[x] = lower | upper << 16;
+        } else {
+          to[x] = left > 0 ? __float_as_uint(Element::value(__ldg(own))) : 0u;
+        }
       }
-    } else if constexpr (per_word == 2) {
-      const unsigned lower = left > 0 ? unsigned(__ldg(from)) : 0u;
-      const unsigned upper = left > 1 ? unsigned(__ldg(from + from_channel)) : 0u;
-      *to = lower | upper << 16;
-    } else {
-      *to = left > 0 ? __float_as_uint(Element::value(__ldg(from))) : 0u;
     }
   }
 };

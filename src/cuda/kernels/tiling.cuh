@@ -2,17 +2,17 @@
 // shared memory, and how the matrix products of its warps are laid out. Host and kernel both read
 // this one text: the planner asks it for sizes, the kernel makes it a constant.
 //
-// A tile is a box of cells with all phases, for some output channels of some groups; a block computes
-// one tile after the other. Its products are, for every group,
+// A tile is a box of cells with all phases, for some output channels of some groups; a block
+// computes one tile after the other. Its products are, for every group,
 //
 //     sums[cell][column] += inputs[cell][k] · weights[k][column]
 //
 // where a column is a phase that has taps and an output channel (phases slow, channels fast), and k
-// is a neighbour (a combination of shifts) and a word of input channels (neighbours slow). A word is
-// one channel, or two of a 16-bit type. k go in steps of eight, columns in tiles of eight, several
-// of which make a pass. A weight is zero where no tap leads from the neighbour to the phase: where a
-// step has one neighbour, and a tile (in unrolled code) or a pass (in loops) has one phase, what is
-// all zero is left out.
+// is a neighbour (a combination of shifts) and a word of input channels (neighbours slow). A word
+// is one channel, or two of a 16-bit type. k go in steps of eight, columns in tiles of eight,
+// several of which make a pass. A weight is zero where no tap leads from the neighbour to the
+// phase: where a step has one neighbour, and a tile (in unrolled code) or a pass (in loops) has one
+// phase, what is all zero is left out.
 #pragma once
 
 #include "cuda/kernels/numbers.cuh"
@@ -50,9 +50,9 @@ struct Tiling {
 
   // Channels, of a group.
   Index ic, oc;
-  Index per_word;         ///< input channels of a word
-  Index words;            ///< of a group, staged at a time
-  Index stages;           ///< times that inputs are staged, one after the other
+  Index per_word;  ///< input channels of a word
+  Index words;     ///< of a group, staged at a time
+  Index stages;    ///< times that inputs are staged, one after the other
   Index group_blocks, channel_blocks;
 
   // The matrix product.
@@ -65,39 +65,41 @@ struct Tiling {
   Index pass_tiles;       ///< column tiles that a warp computes together
   Index passes;           ///< that together have all columns
   Index cells, cell_chunks;
-  Index units;            ///< chunks of cells × groups × passes: a warp computes one at a time
+  Index units;  ///< chunks of cells × groups × passes: a warp computes one at a time
   Index warps, rounds;
 
   // Boxes along the axes, and tiles in all.
   Index blocks_d, blocks_h, blocks_w, tiles;
 
-  // Staged inputs, in words; the first one is the neighbour of the box's first cell with the
-  // largest shifts.
-  Index in_d, in_h, in_w;                 ///< extents
-  Index lead;                             ///< words before the first neighbour along w
-  bool fours;                             ///< channels first: rows can be copied four words a time
-  Index x_word, x_d, x_h, x_w;            ///< strides
-  Index input_words;
+  // Staged inputs: words, or with channels first the 16-bit elements of their channels. The first
+  // one is the neighbour of the box's first cell with the largest shifts.
+  Index staged_size;                       ///< bytes of what is staged: 4 or 2
+  Index in_d, in_h, in_w;                  ///< extents
+  Index lead;                              ///< elements before the first neighbour along w
+  bool wide;                               ///< channels first: rows can be copied 16 bytes a time
+  Index x_word, x_channel, x_d, x_h, x_w;  ///< strides; of words and channels within a word
+  Index input_count;
 
   // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
   // what starts at an address modulo 16 there starts at the same one here; an axis that the box
   // covers leaves no gap, so that runs of memory are runs here.
-  Index out_d, out_h, out_w, out_c;       ///< extents
-  Index y_d, y_h, y_w, y_c;               ///< strides
-  Index to_batch, to_d, to_h, to_w, to_c; ///< strides in memory
-  Index merged;                           ///< axes, inner ones first, that the box covers
-  Index lane_column;                      ///< columns between those of neighbouring lanes: 1 or 2
+  Index out_d, out_h, out_w, out_c;        ///< extents
+  Index y_d, y_h, y_w, y_c;                ///< strides
+  Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory
+  Index merged;                            ///< axes, inner ones first, that the box covers
+  Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
+  Index runs;                              ///< pieces of memory that a tile's outputs are
   Index output_elements;
 
   // Weights, for a group block and a channel block.
-  bool folded;                            ///< the steps are unrolled
-  bool tiles_left_out, steps_left_out;    ///< where all weights are zero
-  Index uses;                             ///< steps of all passes
-  Index fragments;                        ///< of a stage and a group
-  Index lane_words;                       ///< of each of a fragment's 32 lanes
-  Index weight_words;                     ///< of a stage, all groups of the tile
-  Index packed_bytes;                     ///< of the whole problem
-  Index table_numbers;                    ///< that code which is not unrolled looks up
+  bool folded;                          ///< the steps are unrolled
+  bool tiles_left_out, steps_left_out;  ///< where all weights are zero
+  Index uses;                           ///< steps of all passes
+  Index fragments;                      ///< of a stage and a group
+  Index lane_words;                     ///< of each of a fragment's 32 lanes
+  Index weight_words;                   ///< of a stage, all groups of the tile
+  Index packed_bytes;                   ///< of the whole problem
+  Index table_numbers;                  ///< that code which is not unrolled looks up
 
   // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
   // Weights that come with each stage have as many buffers as the inputs.
@@ -120,8 +122,8 @@ struct Tiling {
     neighbour_words = neighbours == 1 || words <= 4 ? words : round_up(words, 8);
     steps = parts(neighbours * neighbour_words, 8);
     whole_steps = words % 8 == 0;
-    channel_columns = q.channel_block < 8 ? power_of_two_from(q.channel_block)
-                                          : round_up(q.channel_block, 8);
+    channel_columns =
+        q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
     pass_tiles = q.column_tile / 8;
     passes = parts(column_tiles, pass_tiles);
@@ -139,29 +141,33 @@ struct Tiling {
     in_d = q.box_d + d.max_shift();
     in_h = q.box_h + h.max_shift();
     in_w = q.box_w + w.max_shift();
+    const Index chunk = 16 / p.element_bytes;
+    staged_size = p.channels_last ? 4 : p.element_bytes;
     lead = 0;
-    fours = !p.channels_last && p.w.input % 4 == 0 && (blocks_w == 1 || q.box_w % 4 == 0);
-    if (fours) {
-      // Rows start where memory does, modulo four elements.
-      lead = ((w.cell_begin() - w.max_shift()) % 4 + 4) % 4;
-      in_w = round_up(lead + in_w, 4);
+    wide = !p.channels_last && p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
+    if (wide) {
+      // Rows start where memory does, modulo 16 bytes.
+      lead = ((w.cell_begin() - w.max_shift()) % chunk + chunk) % chunk;
+      in_w = round_up(lead + in_w, chunk);
     }
     const Index all_words = q.group_block * words;
     if (p.channels_last) {
       // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
       // aligned.
+      x_channel = 0;
       x_word = 1;
       x_w = all_words < 8 ? all_words : round_up(all_words - 4, 8) + 4;
       x_h = in_w * x_w;
       x_d = in_h * x_h;
-      input_words = in_d * x_d;
+      input_count = in_d * x_d;
     } else {
       x_w = 1;
       x_h = in_w;
       x_d = in_h * x_h;
-      // The same, for words that lie a plane apart.
-      x_word = all_words == 1 ? in_d * x_d : congruent(in_d * x_d, 8, 16);
-      input_words = all_words * x_word;
+      // The same, for words that lie a plane, or of two channels two planes, apart.
+      x_channel = all_words == 1 ? in_d * x_d : congruent(in_d * x_d, 8, 16);
+      x_word = per_word * x_channel;
+      input_count = all_words * x_word;
     }
 
     const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
@@ -203,6 +209,12 @@ struct Tiling {
       if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
       output_elements = out_c * y_c;
     }
+    const Index last_extents[] = {out_c, out_w, out_h, out_d};
+    const Index first_extents[] = {out_w, out_h, out_d, out_c};
+    runs = 1;
+    for (Index axis = merged + 1; axis < 4; ++axis) {
+      runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
+    }
 
     const Index products = steps * pass_tiles * (q.cell_tile / 16) * (p.split ? 3 : 1);
     folded = passes == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
@@ -212,8 +224,8 @@ struct Tiling {
     steps_left_out = !folded && step_has_one && channel_columns % (8 * pass_tiles) == 0;
     uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * pass_tiles))
                           : passes * steps;
-    fragments = tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8)
-                               : uses * pass_tiles;
+    fragments =
+        tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * pass_tiles;
     lane_words = p.split ? 4 : 2;
     weight_words = q.group_block * fragments * 32 * lane_words;
     packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
@@ -225,7 +237,7 @@ struct Tiling {
     table_at = weight_bytes * (stages > 1 ? q.buffers : 1);
     bias_at = table_at + round_up(4 * table_numbers, 16);
     input_at = round_up(bias_at + out_c * 4, 128);
-    input_bytes = round_up(input_words * 4, 128);
+    input_bytes = round_up(input_count * staged_size, 128);
     output_at = input_at + q.buffers * input_bytes;
     output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
     shared_bytes = output_at + q.buffers * output_bytes;
@@ -257,8 +269,8 @@ struct Tiling {
     return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
   }
 
-  /// How many of a warp's lanes meet in one bank as they write a sum each, with channels so far apart:
-  /// eight cells, and four columns.
+  /// How many of a warp's lanes meet in one bank as they write a sum each, with channels so far
+  /// apart: eight cells, and four columns.
   PHASECONV_FUNCTION Index conflicts(Index channel_stride) const {
     Index used[32] = {};
     Index most_used = 0;

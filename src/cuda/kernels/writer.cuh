@@ -1,7 +1,7 @@
-// The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie as
-// they will in memory: at the same offset modulo 16 bytes, and without gaps wherever the box covers
-// an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in 16-byte
-// stores, the few elements before and after it one by one. Every output is written once.
+// The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie
+// as they will in memory: at the same offset modulo 16 bytes, and without gaps wherever the box
+// covers an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in
+// 16-byte stores, the few elements before and after it one by one. Every output is written once.
 #pragma once
 
 namespace phaseconv {
@@ -12,12 +12,13 @@ struct Writer {
   using Stored = typename Element::Stored;
   static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of an aligned store
 
-  Stored* output;            ///< the block's first one in memory
-  Stored* staged;            ///< the same one in shared memory
-  int channels;              ///< of this block
+  Stored* output;              ///< the block's first one in memory
+  Stored* staged;              ///< the same one in shared memory
+  int channels;                ///< of this block
   int size_d, size_h, size_w;  ///< outputs of this block along the axes
 
-  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, int c, int d, int h, int w)
+  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, int c, int d, int h,
+                                    int w)
       : output(first),
         staged(reinterpret_cast<Stored*>(shared) + misaligned(first)),
         channels(c),
@@ -80,10 +81,11 @@ struct Writer {
  private:
   static constexpr bool last = Problem::channels_last;
 
-  /// Outputs of the block along an axis, its stride in memory and as staged; axis 0 is the inner one.
+  /// Outputs of the block along an axis, its stride in memory and as staged; axis 0 is the inner
+  /// one.
   __device__ __forceinline__ int size(int axis) const {
-    const int sizes[4] = {last ? channels : size_w, last ? size_w : size_h,
-                          last ? size_h : size_d, last ? size_d : channels};
+    const int sizes[4] = {last ? channels : size_w, last ? size_w : size_h, last ? size_h : size_d,
+                          last ? size_d : channels};
     return sizes[axis];
   }
   static __device__ __forceinline__ Index to(int axis) {
