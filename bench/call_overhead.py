@@ -50,8 +50,9 @@ def graph_kernels(device: torch.device) -> dict:
     """Names of what runs on the GPU in each replay of a graph of one call, 3D."""
     found = {}
     for name, work in smallest_calls(3, device).items():
-        graph = torch.cuda.CUDAGraph()
+        work()  # packs the weights
         torch.cuda.synchronize(device)
+        graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             work()
         graph.replay()

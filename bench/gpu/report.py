@@ -37,7 +37,10 @@ def _verified(document: Document) -> Iterator[str]:
         yield from (f"        {failure['reason']}" for failure in row["failures"][:5])
     for row in document["sanitizer"]:
         state = "stopped at its time limit" if row["stopped"] else f"errors: {row['errors']}"
-        yield f"  {row['tool']} {row['suite']}: {row['passed']}/{row['problems']}, {state}"
+        yield (
+            f"  {row['tool']} {row['plan']:14} {row['suite']}: "
+            f"{row['passed']} of {row['problems']} pass, {state}"
+        )
     for row in document["prepare"]:
         times = f"{row['cold_ms']:8.1f} ms cold, {row['warm_ms']:7.1f} warm"
         yield f"  prepare {times}  {row['problem']}"

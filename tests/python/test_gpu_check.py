@@ -13,6 +13,7 @@ import torch
 
 import emit_helpers as helpers
 import emitted
+from common import Done
 from gpu import check, merge, program, pytorch, report
 from phaseconv.bench import page
 from phaseconv.emit import compose
@@ -57,8 +58,8 @@ def made_up(*groups, gpu="A GPU", commit="abc", error=""):
         "sanitizer": {
             "sanitizer": [
                 {
-                    **{"tool": "memcheck", "suite": "edge", "problems": 5, "passed": 5},
-                    **{"stopped": False, "errors": 0},
+                    **{"tool": "memcheck", "plan": "direct:", "suite": "edge", "problems": 5},
+                    **{"passed": 5, "stopped": False, "errors": 0},
                 }
             ]
         },
@@ -213,6 +214,34 @@ def test_summary_of_verify_and_what_it_asks():
         program.require_all(found, "direct:")
     with pytest.raises(RuntimeError, match="no such device"):
         program.summary({"error": {"message": "no such device"}})
+
+
+SANITIZER = """========= COMPUTE-SANITIZER
+pass  error/bound 0.1  ic1,oc1,i9,k3  direct:
+========= {}
+"""
+
+
+@pytest.mark.parametrize(
+    "text, code, refusals, found",
+    [
+        ("ERROR SUMMARY: 0 errors", 0, False, False),
+        ("RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)", 3, True, False),
+        ("ERROR SUMMARY: 0 errors", 3, False, True),
+        ("ERROR SUMMARY: 0 errors", None, False, False),  # the time limit
+        (
+            "Invalid __global__ write of size 4 bytes\n========= ERROR SUMMARY: 2 errors",
+            9,
+            True,
+            True,
+        ),
+    ],
+)
+def test_what_compute_sanitizer_says(text, code, refusals, found):
+    row = program.sanitized(Done(code, SANITIZER.format(text), "", 1.0), refusals)
+    assert row["passed"] == 1
+    assert bool(row["report"]) == found
+    assert row["errors"] == (2 if "2 errors" in text else 0)
 
 
 TESTS = """

@@ -271,7 +271,8 @@ def _tested(document: Document) -> str:
     text = f"\nVerified in the same run: {passed} of {checked} checks passed."
     for row in document["sanitizer"]:
         state = "time limit reached" if row["stopped"] else f"{row['errors']} errors"
-        text += f" compute-sanitizer {row['tool']} over `{row['suite']}.txt`: {state}."
+        plan = f" ({row['plan']})" if "plan" in row else ""
+        text += f" compute-sanitizer {row['tool']} over `{row['suite']}.txt`{plan}: {state}."
     if rows := document.get("repeat"):
         passed, checked = (sum(row[key] for row in rows) for key in ("passed", "checked"))
         text += f" The same bits in {rows[0]['runs']} runs: {passed} of {checked} problems."
