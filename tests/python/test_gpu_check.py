@@ -322,7 +322,7 @@ def on_host(tmp_path, monkeypatch):
     helpers.require_library()
     (tmp_path / "problems").mkdir()
     (tmp_path / "problems" / "small.py").write_text(PROBLEM)
-    text = compose.emit(PROBLEM, precision="f32").text
+    text = compose.emit(PROBLEM, precision="f32", plan="direct:").text
     monkeypatch.setattr(emitted, "EXAMPLES", tmp_path)
     own = emitted.load
 
