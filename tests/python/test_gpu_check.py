@@ -32,11 +32,13 @@ def script():
 
 @pytest.fixture
 def checking(tmp_path, monkeypatch):
-    """A check of a folder with nothing in it."""
+    """A check of a folder with nothing in it but the pytest that runs this."""
     monkeypatch.setenv("PHASECONV_CACHE", "")  # which a check sets
     monkeypatch.setattr(check.tempfile, "mkdtemp", lambda prefix: str(tmp_path))
     (tmp_path / "commit").write_text("abc\n")
-    return check.Check(check.Carried(tmp_path), "cpu", limit=100)
+    carried = check.Carried(tmp_path)
+    carried.site = Path(pytest.__file__).parent.parent
+    return check.Check(carried, "cpu", limit=100)
 
 
 # --- results --------------------------------------------------------------------------------------
