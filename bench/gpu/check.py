@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import Done, run
+from common import Done, environment, run
 
 #: What each group of steps writes into the document, empty until it runs. A group runs whole, so
 #: that parts of two runs can be put together (merge.py).
@@ -42,8 +42,9 @@ class Carried:
 
 
 class Check:
-    def __init__(self, carried: Carried, device: str, limit: float):
+    def __init__(self, carried: Carried, device: str, limit: float, output: Path):
         self.carried = carried
+        self.output = output  # written after each step: a check that is stopped leaves it
         self.device = device
         self.deadline = time.monotonic() + limit
         self.scratch = Path(tempfile.mkdtemp(prefix="phaseconv-check-"))
@@ -52,7 +53,8 @@ class Check:
         self.document: dict[str, Any] = {
             "schema_version": 1,
             "kind": "gpu check",
-            "good": False,  # until the end
+            "finished": False,  # and neither before the end
+            "good": False,
             "environment": {},
             **{key: value for keys in GROUPS.values() for key, value in keys.items()},
             "steps": [],
@@ -73,6 +75,7 @@ class Check:
         seconds = round(time.monotonic() - start, 2)
         row = {"group": group, "name": name, "error": error, "seconds": seconds}
         self.document["steps"].append(row)
+        environment.write_json(self.output, self.document)
 
     @property
     def seconds_left(self) -> float:

@@ -10,7 +10,7 @@ Document = dict[str, Any]
 
 
 def is_good(document: Document) -> bool:
-    return not any(step["error"] for step in document["steps"])
+    return document["finished"] and not any(step["error"] for step in document["steps"])
 
 
 def merged(earlier: Document, later: Document) -> Document:
@@ -27,5 +27,6 @@ def merged(earlier: Document, later: Document) -> Document:
     result = later | kept
     result["environment"] = earlier["environment"] | later["environment"]
     result["steps"] = [s for s in earlier["steps"] if s["group"] not in again] + later["steps"]
+    result["finished"] = earlier["finished"] and later["finished"]
     result["good"] = is_good(result)
     return result

@@ -38,7 +38,7 @@ def checking(tmp_path, monkeypatch):
     (tmp_path / "commit").write_text("abc\n")
     carried = check.Carried(tmp_path)
     carried.site = Path(pytest.__file__).parent.parent
-    return check.Check(carried, "cpu", limit=100)
+    return check.Check(carried, "cpu", 100, tmp_path / "out" / "gpu.json")
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -105,6 +105,7 @@ def made_up(*groups, gpu="A GPU", commit="abc", error=""):
     document = {
         "schema_version": 1,
         "kind": "gpu check",
+        "finished": True,
         "environment": {"commit": commit, "gpu": {"name": gpu}, "date": "2026-01-02"},
         **{key: value for keys in check.GROUPS.values() for key, value in keys.items()},
         "prepare": [],
@@ -130,7 +131,10 @@ def test_two_runs_make_one_document():
     failed = [("verify", "it failed"), ("sanitizer", "it failed"), ("repeat", "it failed")]
     assert steps == [*failed, ("pytest", ""), ("emitted", ""), ("calls", "")]
     assert not both["good"]
-    assert merge.merged(both, made_up("verify", "sanitizer", "repeat"))["good"]
+    again = made_up("verify", "sanitizer", "repeat")
+    assert merge.merged(both, again)["good"]
+    again["finished"] = False  # a run that was stopped
+    assert not merge.merged(both, again)["good"]
 
 
 @pytest.mark.parametrize("other", [{"gpu": "Another"}, {"commit": "def"}])
@@ -195,10 +199,14 @@ def test_a_failed_step_stops_no_other(checking):
     checking.step("verify", "second", lambda: done.append(1))
     checking.deadline = 0
     checking.step("repeat", "late", lambda: done.append(2))
+    checking.document["finished"] = True
     assert done == [1]
     errors = [step["error"] for step in checking.document["steps"]]
     assert errors == ["Failed: wrong", "", "TimeoutError: no time was left"]
     assert not merge.is_good(checking.document)
+    written = json.loads(checking.output.read_text())
+    assert written["steps"] == checking.document["steps"]
+    assert not written["finished"]
 
 
 def test_summary_of_verify_and_what_it_asks():
