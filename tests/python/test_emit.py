@@ -254,6 +254,16 @@ def test_any_other_text_of_a_kernel_arrives_as_it_is(monkeypatch):
     assert text in load(compose.emit_problem(SMALL).text)["_SOURCE"]
 
 
+def test_the_launches_are_those_of_the_plan(monkeypatch):
+    monkeypatch.setattr(compose, "kernel_text", lambda name: "")
+    for plan in ("direct:", "phase_mma:"):
+        kernel = _source.kernel_source(FIRST, plan=plan, suffix="_0")
+        cuda = compose.cuda_text([kernel])
+        for launch in (kernel.pack, kernel.run):
+            numbers = f"{launch.blocks}, {launch.threads}, {launch.shared_memory_bytes}"
+            assert f"{launch.kernel}), {numbers}, {launch.resident}}}," in cuda
+
+
 # --- problem strings ------------------------------------------------------------------------------
 
 
