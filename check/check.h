@@ -37,17 +37,18 @@ Result compare(const Problem& problem, const Data& data, const void* output, boo
                const Options& options = {});
 
 /// Prepares, packs, runs into poisoned memory with canaries on both sides, copies back, compares.
+/// All `runs` (at least 2) must give the same bits.
 struct Outcome {
   Result result;
   std::string plan;
   std::string backend;
 };
 Outcome verify(const Problem& problem, const Device& device, const Options& options, Fill fill,
-               std::uint64_t seed, bool exact);
+               std::uint64_t seed, bool exact, int runs = 2);
 
 /// The same for a convolution that is already prepared.
 Outcome verify(const TransposedConvolution& conv, const Options& options, Fill fill,
-               std::uint64_t seed, bool exact);
+               std::uint64_t seed, bool exact, int runs = 2);
 
 /// Reads a suite: one problem string a line, '#' starts a comment. Throws `Invalid` with the line.
 std::vector<Problem> read_suite(const std::string& text, const std::string& name);

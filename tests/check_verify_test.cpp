@@ -46,9 +46,9 @@ class Faulty : public Executable {
 };
 
 Result verify_faulty(const Faulty::Fault& fault, Fill fill = Fill::random,
-                     const char* text = "n2,ic3,oc5,i4x5,k3,s2") {
+                     const char* text = "n2,ic3,oc5,i4x5,k3,s2", int runs = 2) {
   const TransposedConvolution conv(std::make_shared<Faulty>(parse(text), fault));
-  return verify(conv, Options{}, fill, 7, fill == Fill::integers).result;
+  return verify(conv, Options{}, fill, 7, fill == Fill::integers, runs).result;
 }
 
 std::size_t output_bytes(const Problem& problem) {
@@ -111,6 +111,17 @@ TEST(Verify, RunsThatDifferAreFound) {
   EXPECT_FALSE(result.pass);
   EXPECT_NE(result.reason.find("two runs differ, first at output element 10"), std::string::npos)
       << result.reason;
+}
+
+TEST(Verify, ARareDifferenceIsFoundInManyRuns) {
+  const auto rare = [](const Problem&, std::byte* output, int run) {
+    if (run == 57) output[40] ^= std::byte{1};
+  };
+  EXPECT_TRUE(verify_faulty(rare).pass);
+  const Result result = verify_faulty(rare, Fill::random, "n2,ic3,oc5,i4x5,k3,s2", 100);
+  EXPECT_FALSE(result.pass);
+  EXPECT_NE(result.reason.find("and in run 58 "), std::string::npos) << result.reason;
+  EXPECT_NE(result.reason.find("--runs 100"), std::string::npos) << result.reason;
 }
 
 TEST(Verify, FailureRepeatsItself) {

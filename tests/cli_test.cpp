@@ -30,6 +30,7 @@ TEST_F(Cli, BadUsageIsTwo) {
   expect_trouble("verify", 2, "no problem given");
   expect_trouble("verify ic1,oc1,i1,k1 --suite x.txt", 2, "--suite");
   expect_trouble("verify ic1,oc1,i1,k1 --seed many", 2, "--seed");
+  expect_trouble("verify ic1,oc1,i1,k1 --runs 1", 2, "--runs");
   expect_trouble("verify ic1,oc1,i1,k1 --threads 0", 2, "--threads");
   expect_trouble("verify ic1,oc1,i1,k1 --device tpu", 2,
                  "device 'tpu' is not known; it must be auto, cpu, cuda or cuda:N");

@@ -19,6 +19,7 @@ struct VerifyOptions {
   bool exact = false;
   bool special = false;
   std::uint64_t seed = 1;
+  int runs = 2;
 
   check::Fill fill() const {
     return exact ? check::Fill::integers : special ? check::Fill::special : check::Fill::random;
@@ -38,8 +39,8 @@ Verdict check_one(const Problem& problem, const Device& device, const Options& o
   const std::string prefix = to_string(problem) + ": ";
   try {
     check_memory(problem);
-    verdict.outcome =
-        check::verify(problem, device, options, arguments.fill(), arguments.seed, arguments.exact);
+    verdict.outcome = check::verify(problem, device, options, arguments.fill(), arguments.seed,
+                                    arguments.exact, arguments.runs);
   } catch (const Unsupported& error) {
     verdict.unsupported = true;
     reason = prefix + "unsupported: " + error.what();
@@ -103,6 +104,7 @@ int verify(const Invocation& invocation, const VerifyOptions& arguments) {
     document["seed"] = arguments.seed;
     document["exact"] = arguments.exact;
     document["special"] = arguments.special;
+    document["runs"] = arguments.runs;
     document["summary"] = {{"checked", problems.size()},
                            {"passed", passed},
                            {"failed", failed},
@@ -132,6 +134,9 @@ void add_verify(CLI::App& program, Invocation& invocation) {
   command->add_flag("--special", arguments->special, "NaN, Inf and huge values among random ones")
       ->excludes(exact);
   command->add_option("--seed", arguments->seed, "of the data")->capture_default_str();
+  command->add_option("--runs", arguments->runs, "of each problem: all must give the same bits")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1000000));
 }
 
 }  // namespace phaseconv::tools

@@ -43,7 +43,8 @@ phaseconv_problem describe(const Problem& problem) {
 }
 
 phaseconv_launch describe(const cuda::LaunchShape& shape) {
-  return {shape.kernel.c_str(), shape.blocks, shape.threads, shape.shared_memory_bytes};
+  return {shape.kernel.c_str(), shape.blocks, shape.threads, shape.shared_memory_bytes,
+          shape.resident};
 }
 
 void make(const char* text, const char* arch, const char* plan, const char* suffix, Owner& owner,

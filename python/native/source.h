@@ -28,6 +28,7 @@ struct phaseconv_problem {
 struct phaseconv_launch {
   const char* kernel;
   unsigned blocks, threads, shared_memory_bytes;
+  unsigned resident;  ///< more than 0: no more blocks than these on each multiprocessor
 };
 
 struct phaseconv_source {

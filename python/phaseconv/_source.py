@@ -49,6 +49,7 @@ class Launch(NamedTuple):
     blocks: int
     threads: int
     shared_memory_bytes: int
+    resident: int  # more than 0: no more blocks than these on each multiprocessor
 
 
 class KernelSource(NamedTuple):
@@ -79,6 +80,7 @@ class _Launch(ctypes.Structure):
         ("blocks", ctypes.c_uint),
         ("threads", ctypes.c_uint),
         ("shared_memory_bytes", ctypes.c_uint),
+        ("resident", ctypes.c_uint),
     ]
 
 
@@ -133,7 +135,13 @@ def _sizes(problem):
 
 
 def _launch(launch):
-    return Launch(launch.kernel.decode(), launch.blocks, launch.threads, launch.shared_memory_bytes)
+    return Launch(
+        launch.kernel.decode(),
+        launch.blocks,
+        launch.threads,
+        launch.shared_memory_bytes,
+        launch.resident,
+    )
 
 
 def kernel_source(problem, arch="sm_90a", plan="", suffix=""):

@@ -15,7 +15,6 @@ from phaseconv import _source
 FOLDER = Path(__file__).parent
 EXAMPLES = FOLDER.parent.parent / "examples" / "kernelbench"
 NAMES = sorted(path.stem for path in (EXAMPLES / "problems").glob("*.py"))
-GPU = torch.cuda.is_available()
 NVCC = shutil.which("nvcc")
 
 # Two modules, one in a nested Sequential and from a constructor that no text names; a subclass with

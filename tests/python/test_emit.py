@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_weights(name):
 
 
 def test_a_network_keeps_its_text_but_for_the_names():
-    emitted = compose.emit(NETWORK)
+    emitted = compose.emit(NETWORK, plan="direct:")
     model = emitted.text[emitted.text.index("# --- the model") :]
     assert "class ModelNew(nn.Module):" in model
     assert "super(ModelNew, self).__init__()" in model
@@ -167,8 +167,8 @@ def test_parts_that_are_not_needed_are_left_out():
     text = compose.emit_problem(SMALL).text
     assert "_phaseconv_functional" not in text
     assert "_phaseconv_adopting" not in text
-    assert "struct F32" in text
-    assert not re.search("struct (TF32|F16|BF16)", text)
+    assert "struct F32 {" in text
+    assert not re.search("struct (TF32|F16|BF16) {", text)
 
 
 def test_inputs_of_many_gigabytes_cost_nothing():
@@ -238,12 +238,13 @@ def test_words_of_the_source_check_are_reported():
 def test_comments_of_kernels_with_such_words_are_left_out(monkeypatch):
     text = "// One\n// pass over all.\nint a;  // we try\nint b;  // kept\n// kept too\n"
     monkeypatch.setattr(compose, "kernel_text", lambda name: text if name == "pack" else "")
-    cuda = compose.cuda_text([_source.kernel_source(SMALL, suffix="_0")])
+    kernel = _source.kernel_source(SMALL, plan="direct:", suffix="_0")
+    cuda = compose.cuda_text([kernel])
     assert "int a;\nint b;  // kept\n// kept too\n" in cuda
     assert "// One\n" not in cuda
     text = "int pass = 0;\n"
     with pytest.raises(EmitError, match="the kernel source uses the word 'pass'"):
-        compose.cuda_text([_source.kernel_source(SMALL, suffix="_0")])
+        compose.cuda_text([kernel])
 
 
 def test_any_other_text_of_a_kernel_arrives_as_it_is(monkeypatch):
@@ -251,6 +252,16 @@ def test_any_other_text_of_a_kernel_arrives_as_it_is(monkeypatch):
     read = compose.kernel_text
     monkeypatch.setattr(compose, "kernel_text", lambda name: read(name) + text)
     assert text in load(compose.emit_problem(SMALL).text)["_SOURCE"]
+
+
+def test_the_launches_are_those_of_the_plan(monkeypatch):
+    monkeypatch.setattr(compose, "kernel_text", lambda name: "")
+    for plan in ("direct:", "phase_mma:"):
+        kernel = _source.kernel_source(FIRST, plan=plan, suffix="_0")
+        cuda = compose.cuda_text([kernel])
+        for launch in (kernel.pack, kernel.run):
+            numbers = f"{launch.blocks}, {launch.threads}, {launch.shared_memory_bytes}"
+            assert f"{launch.kernel}), {numbers}, {launch.resident}}}," in cuda
 
 
 # --- problem strings ------------------------------------------------------------------------------

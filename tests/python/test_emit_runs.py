@@ -10,7 +10,7 @@ import torch
 from torch.utils import cpp_extension
 
 import emit_helpers as helpers
-from emit_helpers import GPU, NAMES, NETWORK, NVCC, emitted_file, load, on_host, problem_file
+from emit_helpers import NAMES, NETWORK, NVCC, emitted_file, load, on_host, problem_file
 from phaseconv.emit import compose
 
 helpers.require_library()
@@ -243,10 +243,8 @@ def test_the_source_compiles_with_nvcc(name, tmp_path):
 
 # --- on a GPU -------------------------------------------------------------------------------------
 
-on_gpu = pytest.mark.skipif(not GPU, reason="needs a CUDA GPU")
 
-
-@on_gpu
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", NAMES)
 def test_each_example_agrees_with_its_model(name):
     problem = load(problem_file(name))
@@ -261,7 +259,7 @@ def test_each_example_agrees_with_its_model(name):
             del expected, found
 
 
-@on_gpu
+@pytest.mark.cuda
 def test_a_network_on_a_gpu():
     problem, emitted = load(NETWORK), load(compose.emit(NETWORK, precision="f32").text)
     old, new = (model.cuda() for model in models(problem, emitted))
@@ -271,7 +269,7 @@ def test_a_network_on_a_gpu():
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@on_gpu
+@pytest.mark.cuda
 def test_streams_and_graphs():
     emitted = load(compose.emit_problem("n2,ic8,oc8,i9x17,k3,s2,p1,bias").text)
     model = emitted["ModelNew"](8, 8, 3, 2, 1, bias=True).cuda()
@@ -299,7 +297,7 @@ def test_streams_and_graphs():
             torch.testing.assert_close(model(x), reference(layer, x))
 
 
-@on_gpu
+@pytest.mark.cuda
 def test_a_file_builds_in_a_process_of_its_own(tmp_path):
     text = emitted_file("level1_73_groups4") + "\nprint(_phaseconv_library(0))\n"
     (tmp_path / "new.py").write_text(text, "utf-8")

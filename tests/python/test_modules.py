@@ -92,6 +92,10 @@ CHANGES = {
     "through a view": lambda m: m.weight[1:, :, 1].zero_(),
     "data": lambda m: setattr(m.weight, "data", m.weight.data * 2),
     "data twice": lambda m: [setattr(m.weight, "data", m.weight.data * 2) for _ in range(9)],
+    "in the data, and told": lambda m: [
+        m.weight.data.mul_(2),
+        torch.autograd.graph.increment_version(m.weight),
+    ],
     "parameter": lambda m: setattr(m, "weight", torch.nn.Parameter(m.weight * 2)),
     "state_dict": lambda m: m.load_state_dict(type(m)(6, 4, 3).state_dict()),
     "assigned": lambda m: m.load_state_dict(

@@ -213,12 +213,84 @@ def cpu_comparison(name: str, document: Document, plots: dict[str, str]) -> str:
     return _heading(name, document) + OLDER + "\n" + _comparison(document["results"])
 
 
+def _emitted(rows: list[Document]) -> str:
+    """Files of examples/kernelbench beside those that they were written from."""
+    header = ["file", "problem", "`ModelNew`, ms", "`Model`, ms", "ratio"]
+    header += ["largest difference", "of what is allowed", "equal weights"]
+    lines = [
+        [
+            f"`{row['name']}`" + ("" if row["pass"] else " **(wrong)**"),
+            " ".join(f"`{problem}`" for problem in row["problems"]),
+            *(ms(row[who]["median_ms"]) for who in ("model_new", "model")),
+            times(row["ratio"]),
+            f"{row['max_difference']:.1e}",
+            percent(row["max_difference_over_tolerance"]),
+            "yes" if row["equal_weights"] else "**no**",
+        ]
+        for row in rows
+    ]
+    text = (
+        "\n### Emitted files\n\n`examples/kernelbench`, built there by `load_inline`, beside the "
+        "models that they replace, under PyTorch's default switches; allowed is "
+        f"{rows[0]['tolerance']:.0e}, absolute and relative, over {rows[0]['inputs']} inputs.\n\n"
+    )
+    return text + table(header, lines)
+
+
+def _calls(calls: Document) -> str:
+    """What the host pays for a call, and for the first one."""
+    text = ""
+    if found := calls.get("overhead"):
+        lines = [
+            [
+                *(f"{on['device']}, {row['rank']}D", f"{row['phaseconv_us']:.1f}"),
+                *(f"{row['pytorch_us']:.1f}", f"{row['phaseconv_us'] - row['pytorch_us']:+.1f}"),
+            ]
+            for on in found
+            for row in on["results"]
+        ]
+        header = ["the host's side of the smallest call, µs", "phaseconv", "PyTorch", "difference"]
+        text += "\n" + table(header, lines)
+    for graph in (on["graph"] for on in found or [] if on.get("graph")):
+        counts = " and ".join(f"{len(kernels)} ({who})" for who, kernels in graph.items())
+        text += f"\nKernels in a CUDA graph of one call: {counts}.\n"
+    if found := calls.get("first"):
+        lines = [
+            [f"`{row['problem']}`", *(ms(row[f"{when}_ms"]) for when in ("cold", "first", "next"))]
+            for row in found
+        ]
+        header = ["first call of a converted layer, ms", "cold cache", "warm cache", "later calls"]
+        text += "\n" + table(header, lines)
+    return text
+
+
+def _tested(document: Document) -> str:
+    """What passed, in one paragraph."""
+    checked = sum(row["checked"] for row in document["verify"])
+    passed = sum(row["passed"] for row in document["verify"])
+    text = f"\nVerified in the same run: {passed} of {checked} checks passed."
+    for row in document["sanitizer"]:
+        state = "time limit reached" if row["stopped"] else f"{row['errors']} errors"
+        plan = f" ({row['plan']})" if "plan" in row else ""
+        text += f" compute-sanitizer {row['tool']} over `{row['suite']}.txt`{plan}: {state}."
+    if rows := document.get("repeat"):
+        passed, checked = (sum(row[key] for row in rows) for key in ("passed", "checked"))
+        text += f" The same bits in {rows[0]['runs']} runs: {passed} of {checked} problems."
+    if found := document.get("pytest"):
+        counts = ", ".join(f"{found[name]} {name}" for name in ("passed", "failed", "skipped"))
+        text += f" Python tests: {counts}; {found['passed_on_cuda']} passed on the GPU."
+    return text + "\n"
+
+
 def gpu_check(name: str, document: Document, plots: dict[str, str]) -> str:
     text = _heading(name, document)
     if rows := document.get("comparison"):
         text += OLDER + "\n" + _comparison(rows)
     if document.get("pytorch"):
         text += "\n" + _bench(Path(name).stem, document["pytorch"], plots)
+    if rows := document.get("emitted"):
+        text += _emitted(rows)
+    text += _calls(document.get("calls", {}))
     if document["prepare"]:
         lines = [
             [f"`{r['problem']}`", ms(r["cold_ms"]), ms(r["warm_ms"])] for r in document["prepare"]
@@ -234,13 +306,7 @@ def gpu_check(name: str, document: Document, plots: dict[str, str]) -> str:
         ]
         text += "\nBy `phaseconv bench`, whose floor takes the rate of float32 multiply-adds:\n\n"
         text += table(["problem", "plan", "time, ms", "floor, ms", "share"], lines)
-    checked = sum(row["checked"] for row in document["verify"])
-    passed = sum(row["passed"] for row in document["verify"])
-    text += f"\nVerified in the same run: {passed} of {checked} checks passed."
-    for row in document["sanitizer"]:
-        state = "time limit reached" if row["stopped"] else f"{row['errors']} errors"
-        text += f" compute-sanitizer {row['tool']} over `{row['suite']}.txt`: {state}."
-    return text + "\n"
+    return text + _tested(document)
 
 
 KINDS = {"bench": bench, "gpu check": gpu_check, "cpu comparison": cpu_comparison}

@@ -73,7 +73,7 @@ def cuda_text(kernels):
     for number, kernel in enumerate(kernels):
         for table, launch in (("PACKS", kernel.pack), ("RUNS", kernel.run)):
             name = f"phaseconv::generated_{number}::{launch.kernel}"
-            sizes = f"{launch.blocks}, {launch.threads}, {launch.shared_memory_bytes}"
+            sizes = ", ".join(map(str, launch[1:]))  # all but the name
             grids[table].append(f"{{reinterpret_cast<const void*>({name}), {sizes}}},")
     host = resources.files(__package__).joinpath("launch.cu").read_text("utf-8")
     for table, rows in grids.items():

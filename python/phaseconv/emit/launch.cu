@@ -5,6 +5,7 @@ namespace {
 struct Grid {
   const void* kernel;
   unsigned blocks, threads, shared_memory_bytes;
+  unsigned resident;  // more than 0: no more blocks than these on each multiprocessor; they loop
 };
 
 // One of each for every problem, in the order of their numbers.
@@ -24,8 +25,15 @@ const char* launch(const Grid& grid, int device, void* stream, void** parameters
     error = cudaFuncSetAttribute(grid.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(grid.shared_memory_bytes));
   }
+  unsigned blocks = grid.blocks;
+  if (error == cudaSuccess && grid.resident > 0) {
+    int units = 0;
+    error = cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount, device);
+    const unsigned most = grid.resident * static_cast<unsigned>(units);
+    blocks = blocks < most ? blocks : most;
+  }
   if (error == cudaSuccess) {
-    error = cudaLaunchKernel(grid.kernel, dim3(grid.blocks), dim3(grid.threads), parameters,
+    error = cudaLaunchKernel(grid.kernel, dim3(blocks), dim3(grid.threads), parameters,
                              grid.shared_memory_bytes, static_cast<cudaStream_t>(stream));
   }
   if (before != device) cudaSetDevice(before);

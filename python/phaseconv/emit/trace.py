@@ -9,6 +9,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from phaseconv.emit.transform import LAYERS, NEW_MODEL, EmitError
 
+_FOREIGN = (
+    "the model runs a transposed convolution from code outside the problem file (a function of a "
+    "library, or a layer made while the model runs); call torch.nn.functional.conv_transpose*d or "
+    "make the layer in the file itself, when the model is constructed"
+)
+# They make their layer when they first run. PyTorch 2.11 can't do that without data.
+_LAZY = (
+    torch.nn.LazyConvTranspose1d,
+    torch.nn.LazyConvTranspose2d,
+    torch.nn.LazyConvTranspose3d,
+)
 TYPES = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 
 
@@ -80,12 +91,7 @@ class _Others(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         transposed = func is torch.ops.aten.convolution.default and args[6]
         if transposed and not self.covered:
-            raise EmitError(
-                "the model runs a transposed convolution from code outside the problem file "
-                "(a function of a library, or a layer made while the model runs); call "
-                "torch.nn.functional.conv_transpose*d or make the layer in the file itself, when "
-                "the model is constructed"
-            )
+            raise EmitError(_FOREIGN)
         return func(*args, **(kwargs or {}))
 
 
@@ -126,6 +132,8 @@ def record(namespace, model, dtype=None):
 
     `namespace` has the runtime's `_phaseconv_run`, which is replaced for the time being.
     """
+    if any(isinstance(module, _LAZY) for module in model.modules()):
+        raise EmitError(_FOREIGN)
     calls = []
     others = _Others()
 

@@ -1,0 +1,242 @@
+"""Steps that need the program and no PyTorch."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common import FIRST_PROBLEM, ROOT, Done, environment, problems, run
+
+from .check import Check, Failed
+
+FAILURES_IN_FULL = 200
+REPEATED_RUNS = 100
+PREPARED = [
+    FIRST_PROBLEM,
+    "ic320,oc256,i8x8x8,k2,s2,bias,f16",
+    "ic24,oc24,i240x240,k2,s2,bias,tf32",
+    "ic256,oc128,i2048,k16,s8,p4,bias,bf16,cl",
+]
+
+
+def suite_file(name: str) -> Path:
+    return ROOT / "shapes" / f"{name}.txt"
+
+
+def about(check: Check) -> None:
+    """Where it runs. Needed by every group, so it belongs to none."""
+
+    def look() -> None:
+        program = str(check.carried.program)
+        check.document["environment"] |= environment.machine() | {
+            "commit": check.carried.commit,
+            "gpu": environment.gpu(int(check.device.partition(":")[2] or 0)),
+            "nvcc": (re.findall(r"release [\d.]+", _text(["nvcc", "--version"])) or [""])[0],
+            "program": environment.first_line([program, "--version"]),
+        }
+        check.document["environment"]["doctor"] = check.phaseconv(["doctor"], 60).document()
+
+    check.step("environment", "environment", look)
+
+
+def _text(command: list[str]) -> str:
+    try:
+        return run(command, 30).output
+    except OSError:
+        return ""
+
+
+def families(check: Check) -> list[str]:
+    """The beginning of each family's plans, as the program itself lists them."""
+    command = ["explain", FIRST_PROBLEM, "--device", check.device]
+    plans = [row["plan"] for row in check.phaseconv(command, 60).document()["candidates"]]
+    return sorted({plan.split(":")[0] + ":" for plan in plans})
+
+
+def plans(check: Check, group: str) -> list[str]:
+    """The planner's choice, written "", and each family on its own, where there are several."""
+    found: list[str] = []
+    check.step(group, f"{group}: families", lambda: found.extend(families(check)))
+    return ["", *found] if len(found) != 1 else [""]
+
+
+# --- verify ---------------------------------------------------------------------------------------
+
+
+def verify(check: Check) -> None:
+    devices = [(check.device, plan, 90) for plan in plans(check, "verify")]
+    if check.device != "cpu":
+        devices.append(("cpu", "", 40))
+    for device, plan, limit in devices:
+        for suite in ("smoke", "edge"):
+            for mode in ("random", "exact", "special"):
+                work = partial(verify_suite, check, device, plan, suite, mode, limit)
+                check.step("verify", f"verify {device} {plan}{suite} {mode}", work)
+    check.step("verify", "verify the first problem", partial(verify_first, check))
+
+
+def verify_suite(check: Check, device: str, plan: str, suite: str, mode: str, limit: float) -> None:
+    command = ["verify", "--suite", suite_file(suite), "--device", device]
+    command += ["--plan", plan] if plan else []
+    command += [f"--{mode}"] if mode != "random" else []
+    row = {"device": device, "plan": plan or "the planner's", "suite": suite, "mode": mode}
+    row |= summary(check.phaseconv(command, limit).document())
+    check.document["verify"].append(row)
+    require_all(row, plan)
+
+
+def summary(document: dict[str, Any]) -> dict[str, Any]:
+    """A verify document in short: numbers, the worst, and what failed."""
+    if "results" not in document:
+        raise RuntimeError(document["error"]["message"])
+    results = document["results"]
+    failures = [row for row in results if not row["pass"] and not row["unsupported"]]
+    passed = [row for row in results if row["pass"]]
+    worst = max(passed, key=lambda row: row["max_error_over_bound"], default=None)
+    return {
+        "checked": len(results),
+        "passed": len(passed),
+        "failed": len(failures),
+        "unsupported": [
+            {"problem": row["problem"], "reason": row["reason"]}
+            for row in results
+            if row["unsupported"]
+        ],
+        "plans": sorted({row["plan"] for row in passed}),
+        "max_error_over_bound": worst["max_error_over_bound"] if worst else None,
+        "worst_problem": worst["problem"] if worst else None,
+        "max_rms_over_plain": max((row["rms_over_plain"] for row in passed), default=None),
+        "failures": failures[:FAILURES_IN_FULL],
+    }
+
+
+def require_all(row: dict[str, Any], plan: str) -> None:
+    """One family may refuse a problem; the planner's own choice has no excuse."""
+    refused = 0 if plan else len(row["unsupported"])
+    if row["failed"] or refused:
+        raise Failed(f"{row['failed']} of {row['checked']} failed, {refused} refused")
+
+
+def verify_first(check: Check) -> None:
+    for mode in ("random", "exact"):
+        command = ["verify", FIRST_PROBLEM, "--device", check.device]
+        command += ["--exact"] if mode == "exact" else []
+        row = check.phaseconv(command, 90).document()["results"][0]
+        check.document["first_problem"].append({"mode": mode, **row})
+        if not row["pass"]:
+            raise Failed(row["reason"])
+
+
+# --- the same bits --------------------------------------------------------------------------------
+
+
+def repeat(check: Check) -> None:
+    for plan in plans(check, "repeat"):
+        problem_list = ["--suite", suite_file("smoke")]
+        check.step("repeat", f"repeat {plan}smoke", partial(repeat_all, check, plan, problem_list))
+    # One that fills the GPU.
+    large = [FIRST_PROBLEM.replace("n4", "n1")]
+    check.step("repeat", f"repeat {large[0]}", partial(repeat_all, check, "", large))
+
+
+def repeat_all(check: Check, plan: str, problem_list: list[str | Path]) -> None:
+    command = ["verify", *problem_list, "--device", check.device, "--runs", str(REPEATED_RUNS)]
+    command += ["--plan", plan] if plan else []
+    found = summary(check.phaseconv(command, 120).document())
+    row = {"plan": plan or "the planner's", "problems": str(problem_list[-1]).split("/")[-1]}
+    row["runs"] = REPEATED_RUNS
+    row |= {key: found[key] for key in ("checked", "passed", "failed", "unsupported", "failures")}
+    check.document["repeat"].append(row)
+    require_all(row, plan)
+
+
+# --- compute-sanitizer ----------------------------------------------------------------------------
+
+
+def sanitizer(check: Check) -> None:
+    for plan in plans(check, "sanitizer"):
+        for tool in ("memcheck", "racecheck", "synccheck"):
+            work = partial(sanitize, check, tool, plan, "edge", 120)
+            check.step("sanitizer", f"{tool} {plan}edge", work)
+
+
+def sanitize(check: Check, tool: str, plan: str, suite: str, limit: float) -> None:
+    toolkit = os.environ.get("CUDA_PATH", "/usr/local/cuda")
+    places = [os.environ.get("PATH", ""), f"{toolkit}/bin"]
+    binary = shutil.which("compute-sanitizer", path=os.pathsep.join(places))
+    if binary is None:
+        raise RuntimeError("compute-sanitizer is not installed")
+    command: list[str | Path] = [binary, "--tool", tool, "--error-exitcode", "9"]
+    command += [check.carried.program, "verify", "--device", check.device]
+    command += ["--suite", suite_file(suite)]
+    command += ["--plan", plan] if plan else []
+    done = check.run(command, limit)
+    row = sanitized(done, refusals=bool(plan))
+    count = len(problems.read_suite(suite_file(suite)))
+    about = {"tool": tool, "plan": plan or "the planner's", "suite": suite, "problems": count}
+    check.document["sanitizer"].append(about | row)
+    if row["report"]:
+        raise Failed(f"exit code {done.code}, {row['errors']} errors")
+
+
+def sanitized(done: Done, refusals: bool) -> dict[str, Any]:
+    """What compute-sanitizer said of `phaseconv verify`; with a report where it found something.
+    Refused problems are none of its business."""
+    errors = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)", done.output + done.errors)
+    clean = re.sub(r"=+ COMPUTE-SANITIZER|=+ .*SUMMARY: 0 .*", "", done.output)
+    fine = (0, None, 3) if refusals else (0, None)
+    found = "========= " in clean or done.code not in fine
+    return {
+        "passed": len(re.findall(r"^pass\b", done.output, re.MULTILINE)),
+        "stopped": done.code is None,  # at the time limit: nothing was found until then
+        "exit_code": done.code,
+        "errors": sum(map(int, errors)) if errors else None,
+        "report": (done.output + done.errors)[-6000:] if found else "",
+    }
+
+
+# --- preparation ----------------------------------------------------------------------------------
+
+
+def prepare(check: Check) -> None:
+    check.step("prepare", "prepare", partial(prepare_all, check))
+
+
+def prepare_all(check: Check) -> None:
+    for problem in PREPARED:
+        row: dict[str, Any] = {"problem": problem}
+        with tempfile.TemporaryDirectory(dir=check.scratch) as folder:
+            for when in ("cold", "warm"):
+                command = ["bench", problem, "--device", check.device, "--repeats", "3"]
+                document = check.phaseconv(command, 60, PHASECONV_CACHE=f"{folder}/cache")
+                row[f"{when}_ms"] = document.document()["results"][0]["prepare_ms"]
+        check.document["prepare"].append(row)
+
+
+# --- times without PyTorch ------------------------------------------------------------------------
+
+
+def bench(check: Check, suite: Path, types: list[str]) -> None:
+    """A few problems a process: what was measured before the time ran out is kept."""
+    left = [
+        text if kind == "f32" else f"{text},{kind}"
+        for kind in types
+        for text, _ in problems.read_suite(suite)
+    ]
+    measured = check.document["bench"]
+    while left and check.seconds_left > 5:
+        some, left = left[:4], left[4:]
+        try:
+            done = check.phaseconv(["bench", *some, "--device", check.device], 100).document()
+            measured["results"] += done["results"]
+            measured["unsupported"] += done["unsupported"]
+        except (RuntimeError, TimeoutError, KeyError) as error:
+            measured["left_out"] += [{"problem": text, "reason": str(error)} for text in some]
+    measured["left_out"] += [{"problem": text, "reason": "no time was left"} for text in left]
+    if measured["left_out"]:
+        raise RuntimeError(f"{len(measured['left_out'])} problems were left out")
