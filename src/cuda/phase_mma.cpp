@@ -201,7 +201,7 @@ struct Cycles {
   double product = 6.2;             ///< matrix instruction
   double column_tile = 6.5;         ///< 16 cells times 8 columns written ...
   double conflict = 2.4;            ///< ... and more, times the lanes that meet in a bank
-  double pass_cells = 107;          ///< 16 cells in a pass
+  double sweep_cells = 107;         ///< 16 cells in a sweep
   double copy = 36;                 ///< to shared memory, of 32 lanes
   double warp = 154;                ///< a tile, each warp
   double staging = 1530;            ///< from the request of inputs to the barrier after them
@@ -219,7 +219,7 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const bool split = problem.type == DataType::f32;
   const auto number = [](Index value) { return static_cast<double>(value); };
   const double cell_tiles = number(plan.cell_tile) / 16;
-  const double passes = number(tile.passes);
+  const double sweeps = number(tile.sweeps);
   const double uses = number(tile.uses * tile.stages);
   const double fragments = number(tile.fragments * tile.stages);
   const double products = fragments * cell_tiles * (split ? 3 : 1);
@@ -232,13 +232,13 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double staged_bytes = number(tile.input_count * tile.staged_size);
   const double copies = staged_bytes / (wide ? 16 : number(tile.staged_size)) / 32;
 
-  // All passes over a chunk of cells of one group.
+  // All sweeps over a chunk of cells of one group.
   const double multiply = uses * (cell_tiles * (split ? kCycles.use_split : kCycles.use) + 4) +
                           products + fragments * kCycles.fragment;
   const double column_tile =
       kCycles.column_tile + kCycles.conflict * number(tile.conflicts(tile.y_c));
   const double write = number(tile.column_tiles) * cell_tiles * column_tile +
-                       passes * (30 + cell_tiles * kCycles.pass_cells);
+                       sweeps * (30 + cell_tiles * kCycles.sweep_cells);
   // What a tile keeps busy, in cycles of a multiprocessor.
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
   const double issue =
@@ -249,11 +249,11 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;
   const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
   const double l2 = stagings * (staged_bytes + weights * 4) / (1.5 * bytes_a_cycle);
-  const double waits = uses / passes * (split ? 2.2 : 1.0) * kCycles.wait;
+  const double waits = uses / sweeps * (split ? 2.2 : 1.0) * kCycles.wait;
   // What happens one after the other in a block: other blocks fill the gaps.
   const double one_warp =
       number(tile.rounds) *
-      (std::max(multiply / passes * kCycles.alone, waits) + write / passes * kCycles.write_alone);
+      (std::max(multiply / sweeps * kCycles.alone, waits) + write / sweeps * kCycles.write_alone);
   const double chain = stagings * (plan.buffers > 1 ? kCycles.prefetched : kCycles.staging) +
                        std::max(one_warp, issue + tensor / 2);
   const double resident = plan.resident;
@@ -294,13 +294,13 @@ std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan
   add("column_tile", plan.column_tile);
   add("threads", plan.threads);
   add("buffers", plan.buffers);
-  // The uses of steps, pass by pass, and what each of them reads.
+  // The uses of steps, sweep by sweep, and what each of them reads.
   std::vector<Index> first_use, step, used_tiles, first_fragment, offsets;
   Index fragments = 0;
-  for (Index pass = 0; pass < tile.passes; ++pass) {
+  for (Index sweep = 0; sweep < tile.sweeps; ++sweep) {
     first_use.push_back(static_cast<Index>(step.size()));
     for (Index at = 0; at < tile.steps; ++at) {
-      const unsigned used = tile.used_tiles(pass, at);
+      const unsigned used = tile.used_tiles(sweep, at);
       if (tile.steps_left_out && used == 0) continue;
       step.push_back(at);
       used_tiles.push_back(used);

@@ -55,6 +55,13 @@ class Struct {
   void constant(const char* type, const std::string& name, const std::string& value) {
     text_ += "  static constexpr " + std::string(type) + " " + name + " = " + value + ";\n";
   }
+  /// Numbers of which a kernel takes one at run time. To nvcc, unlike NVRTC, an array that belongs
+  /// to a struct is the host's: it stands before the struct, which has a function of its name.
+  void list(const std::string& type, const std::string& name, const std::string& values) {
+    text_ = "__device__ constexpr " + type + " list_of_" + name + "[] = " + values + ";\n" + text_ +
+            "  static __device__ " + type + " " + name + "(int i) { return list_of_" + name +
+            "[i]; }\n";
+  }
   void line(const std::string& text) { text_ += "  " + text + "\n"; }
   std::string end() const { return text_ + "};\n"; }
 
@@ -86,7 +93,11 @@ std::string problem_struct(const Problem& problem) {
 std::string plan_struct(const KernelFamily& family, const Problem& problem, const Plan& plan) {
   Struct out("ThePlan");
   for (const auto& [type, name, value] : family.constants(problem, plan)) {
-    out.constant(std::string(type).c_str(), name, value);
+    if (name.ends_with("[]")) {
+      out.list(std::string(type), name.substr(0, name.size() - 2), value);
+    } else {
+      out.constant(std::string(type).c_str(), name, value);
+    }
   }
   return out.end();
 }

@@ -1,7 +1,7 @@
 """ModelNew, with its transposed convolutions computed by CUDA kernels for these sizes alone:
 
     n4,ic32,oc32,i32x64x128,k3,s2,p1,tf32
-        direct:fused1,oc16,cells2,threads128
+        phase_mma:cells64,threads256,box1x1x64,block32,columns32,groups1,inputs32,buffers1,resident1
 
 Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
 needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
@@ -127,6 +127,43 @@ struct Phases {
     return tap < axis.kernel ? tap : axis.kernel;
   }
 
+  /// Of an output position: its cell, and the lowest tap that reaches it.
+  PHASECONV_FUNCTION Index cell_of(Index output) const {
+    return (output + axis.padding) / axis.stride;
+  }
+  PHASECONV_FUNCTION Index first_tap_of(Index output) const {
+    return first_tap((output + axis.padding) % axis.stride);
+  }
+
+  /// Phases that a tap reaches, in the order of their first taps: the n-th one's first tap is n.
+  PHASECONV_FUNCTION Index live_count() const {
+    return axis.kernel < tap_step ? axis.kernel : tap_step;
+  }
+  PHASECONV_FUNCTION Index live_phase(Index n) const { return phase(n); }
+
+  /// The different shifts of all taps, ascending: shift_at(0), ... shift_at(shift_count() - 1).
+  /// Where the dilation is at most the stride, no shift up to the largest is left out; where it is
+  /// larger, every tap has a shift of its own.
+  PHASECONV_FUNCTION Index shift_count() const {
+    return axis.dilation <= axis.stride ? max_shift() + 1 : axis.kernel;
+  }
+  PHASECONV_FUNCTION Index shift_at(Index n) const {
+    return axis.dilation <= axis.stride ? n : shift(n);
+  }
+  /// The n for which shift_at(n) is the shift of a tap.
+  PHASECONV_FUNCTION Index shift_index(Index tap) const {
+    return axis.dilation <= axis.stride ? shift(tap) : tap;
+  }
+
+  /// The tap that leads from the input at a shift to the n-th live phase; `axis.kernel` where there
+  /// is none.
+  PHASECONV_FUNCTION Index tap_between(Index n, Index wanted_shift) const {
+    const Index beyond = wanted_shift - shift(n);
+    if (beyond < 0 || beyond % shift_step != 0) return axis.kernel;
+    const Index tap = n + beyond / shift_step * tap_step;
+    return tap < axis.kernel ? tap : axis.kernel;
+  }
+
   /// Cells that hold at least one output: [cell_begin, cell_end). The first and the last may be
   /// cut.
   PHASECONV_FUNCTION Index cell_begin() const { return axis.padding / axis.stride; }
@@ -154,6 +191,52 @@ struct Phases {
     }
     return total;
   }
+};
+
+}  // namespace phaseconv
+
+// Integer arithmetic for sizes, on the host and in kernels.
+
+
+namespace phaseconv {
+
+PHASECONV_FUNCTION Index least(Index a, Index b) { return a < b ? a : b; }
+PHASECONV_FUNCTION Index most(Index a, Index b) { return a > b ? a : b; }
+/// How many parts of a size hold the whole.
+PHASECONV_FUNCTION Index parts(Index whole, Index part) { return (whole + part - 1) / part; }
+PHASECONV_FUNCTION Index round_up(Index value, Index unit) { return parts(value, unit) * unit; }
+/// The least number from `value` on that is `like` modulo `unit`.
+PHASECONV_FUNCTION Index congruent(Index value, Index like, Index unit) {
+  return value + ((like - value) % unit + unit) % unit;
+}
+PHASECONV_FUNCTION Index power_of_two_from(Index value) {
+  Index power = 1;
+  while (power < value) power *= 2;
+  return power;
+}
+
+}  // namespace phaseconv
+
+// What kernels have instead of a standard library.
+
+namespace phaseconv {
+
+/// The phases of an axis in device code, where a static member object has no address: each function
+/// makes its own, at compile time.
+template <Axis axis>
+__device__ __forceinline__ constexpr Phases phases_of() {
+  constexpr Phases phases(axis);
+  return phases;
+}
+
+/// One of two types.
+template <bool first, class A, class B>
+struct Choose {
+  using Type = A;
+};
+template <class A, class B>
+struct Choose<false, A, B> {
+  using Type = B;
 };
 
 }  // namespace phaseconv
@@ -189,330 +272,1601 @@ struct TF32 : F32 {
 
 }  // namespace phaseconv
 
-// Packed weights: [group][channel tile][ic of the group][kd][kh][kw][oc of the tile] as float32,
-// operands rounded as the type asks, the last tile of a group filled up with zeros. A thread that
-// computes a tile of output channels reads its weights of one tap with vector loads, one tap after
-// the other.
+// The geometry of the phase_mma family: how a problem is cut into blocks, what a block stages in
+// shared memory, and how the matrix products of its warps are laid out. Host and kernel both read
+// this one text: the planner asks it for sizes, the kernel makes it a constant.
 //
-// Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
+// A tile is a box of cells with all phases, for some output channels of some groups; a block
+// computes one tile after the other. Its products are, for every group,
+//
+//     sums[cell][column] += inputs[cell][k] * weights[k][column]
+//
+// where a column is a phase that has taps and an output channel (phases slow, channels fast), and k
+// is a neighbour (a combination of shifts) and a word of input channels (neighbours slow). A word
+// is one channel, or two of a 16-bit type. k go in steps of eight, columns in tiles of eight,
+// several of which make a sweep. A weight is zero where no tap leads from the neighbour to the
+// phase: where a step has one neighbour, and a tile (in unrolled code) or a sweep (in loops) has
+// one phase, what is all zero is left out.
+
 
 namespace phaseconv {
 
-template <class Problem, class Plan>
-struct Packing {
-  static constexpr Index ic = Problem::in_channels / Problem::groups;   // of a group
-  static constexpr Index oc = Problem::out_channels / Problem::groups;  // of a group
-  static constexpr Index taps = Problem::d.kernel * Problem::h.kernel * Problem::w.kernel;
-  static constexpr int tile = Plan::channel_tile;
-  static constexpr Index tiles = (oc + tile - 1) / tile;  // of a group
-  static constexpr Index elements = Problem::groups * tiles * ic * taps * tile;
-  static constexpr Index bytes = elements * sizeof(float);
+/// What is asked, as far as the geometry depends on it.
+struct TileProblem {
+  Index batch = 1, in_channels = 1, out_channels = 1, groups = 1;
+  Axis d, h, w;
+  int element_bytes = 4;
+  bool channels_last = false;
+  bool split = false;  ///< operands are in two parts: float32
+};
 
-  /// Of the tile's first channel; the other channels follow.
-  static __device__ Index offset(Index group, Index channel_tile, Index channel_in) {
-    return ((group * tiles + channel_tile) * ic + channel_in) * (taps * tile);
-  }
-  static __device__ constexpr Index tap(Index kd, Index kh, Index kw) {
-    return (kd * Problem::h.kernel + kh) * Problem::w.kernel + kw;
+/// What the plan sets.
+struct TilePlan {
+  Index box_d = 1, box_h = 1, box_w = 1;  ///< cells of a tile
+  Index group_block = 1;                  ///< groups of a tile
+  Index channel_block = 1;                ///< output channels of a tile, of each group
+  Index input_block = 1;                  ///< input channels staged at a time, of each group
+  Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
+  Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
+  Index threads = 128;
+  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it
+};
+
+/// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
+inline constexpr Index kMostFoldedProducts = 512;
+inline constexpr Index kMostFoldedSteps = 32;
+
+struct Tiling {
+  TileProblem problem;
+  TilePlan plan;
+
+  // Channels, of a group.
+  Index ic, oc;
+  Index per_word;  ///< input channels of a word
+  Index words;     ///< of a group, staged at a time
+  Index stages;    ///< times that inputs are staged, one after the other
+  Index group_blocks, channel_blocks;
+
+  // The matrix product.
+  Index neighbours, live_phases;
+  Index neighbour_words;  ///< k of a neighbour; more than `words` where a step has one neighbour
+  Index steps;            ///< of eight k
+  bool whole_steps;       ///< every step has one neighbour and eight words
+  Index channel_columns;  ///< columns of a phase; more than `channel_block` in places
+  Index column_tiles;     ///< of eight columns
+  Index sweep_tiles;       ///< column tiles that a warp computes together
+  Index sweeps;           ///< that together have all columns
+  Index cells, cell_chunks;
+  Index units;  ///< chunks of cells \xd7 groups \xd7 sweeps: a warp computes one at a time
+  Index warps, rounds;
+
+  // Boxes along the axes, and tiles in all.
+  Index blocks_d, blocks_h, blocks_w, tiles;
+
+  // Staged inputs: words, or with channels first the 16-bit elements of their channels. The first
+  // one is the neighbour of the box's first cell with the largest shifts.
+  Index staged_size;                       ///< bytes of what is staged: 4 or 2
+  Index in_d, in_h, in_w;                  ///< extents
+  Index lead;                              ///< elements before the first neighbour along w
+  bool wide;                               ///< channels first: rows can be copied 16 bytes a time
+  Index x_word, x_channel, x_d, x_h, x_w;  ///< strides; of words and channels within a word
+  Index input_count;
+
+  // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
+  // what starts at an address modulo 16 there starts at the same one here; an axis that the box
+  // covers leaves no gap, so that runs of memory are runs here.
+  Index out_d, out_h, out_w, out_c;        ///< extents
+  Index y_d, y_h, y_w, y_c;                ///< strides
+  Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory
+  Index merged;                            ///< axes, inner ones first, that the box covers
+  Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
+  Index runs;                              ///< pieces of memory that a tile's outputs are
+  Index output_elements;
+
+  // Weights, for a group block and a channel block.
+  bool folded;                          ///< the steps are unrolled
+  bool tiles_left_out, steps_left_out;  ///< where all weights are zero
+  Index uses;                           ///< steps of all sweeps
+  Index fragments;                      ///< of a stage and a group
+  Index lane_words;                     ///< of each of a fragment's 32 lanes
+  Index weight_words;                   ///< of a stage, all groups of the tile
+  Index packed_bytes;                   ///< of the whole problem
+  Index table_numbers;                  ///< that code which is not unrolled looks up
+
+  // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
+  // Weights that come with each stage have as many buffers as the inputs.
+  Index weight_bytes, table_at, bias_at, input_at, input_bytes, output_at, output_bytes;
+  Index shared_bytes;
+
+  PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
+    const Phases d(p.d), h(p.h), w(p.w);
+    ic = p.in_channels / p.groups;
+    oc = p.out_channels / p.groups;
+    per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
+    words = parts(least(q.input_block, ic), per_word);
+    stages = parts(ic, words * per_word);
+    group_blocks = parts(p.groups, q.group_block);
+    channel_blocks = parts(oc, q.channel_block);
+
+    neighbours = d.shift_count() * h.shift_count() * w.shift_count();
+    live_phases = d.live_count() * h.live_count() * w.live_count();
+    // With few words a step takes those of several neighbours, and no k is left unused.
+    neighbour_words = neighbours == 1 || words <= 4 ? words : round_up(words, 8);
+    steps = parts(neighbours * neighbour_words, 8);
+    whole_steps = words % 8 == 0;
+    channel_columns =
+        q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
+    column_tiles = parts(live_phases * channel_columns, 8);
+    sweep_tiles = q.column_tile / 8;
+    sweeps = parts(column_tiles, sweep_tiles);
+    cells = q.box_d * q.box_h * q.box_w;
+    cell_chunks = parts(cells, q.cell_tile);
+    units = cell_chunks * q.group_block * sweeps;
+    warps = q.threads / 32;
+    rounds = parts(units, warps);
+
+    blocks_d = parts(d.cells(), q.box_d);
+    blocks_h = parts(h.cells(), q.box_h);
+    blocks_w = parts(w.cells(), q.box_w);
+    tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
+
+    in_d = q.box_d + d.max_shift();
+    in_h = q.box_h + h.max_shift();
+    in_w = q.box_w + w.max_shift();
+    const Index chunk = 16 / p.element_bytes;
+    staged_size = p.channels_last ? 4 : p.element_bytes;
+    lead = 0;
+    wide = !p.channels_last && p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
+    if (wide) {
+      // Rows start where memory does, modulo 16 bytes.
+      lead = ((w.cell_begin() - w.max_shift()) % chunk + chunk) % chunk;
+      in_w = round_up(lead + in_w, chunk);
+    }
+    const Index all_words = q.group_block * words;
+    if (p.channels_last) {
+      // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
+      // aligned.
+      x_channel = 0;
+      x_word = 1;
+      x_w = all_words < 8 ? all_words : round_up(all_words - 4, 8) + 4;
+      x_h = in_w * x_w;
+      x_d = in_h * x_h;
+      input_count = in_d * x_d;
+    } else {
+      x_w = 1;
+      x_h = in_w;
+      x_d = in_h * x_h;
+      // The same, for words that lie a plane, or of two channels two planes, apart.
+      x_channel = all_words == 1 ? in_d * x_d : congruent(in_d * x_d, 8, 16);
+      x_word = per_word * x_channel;
+      input_count = all_words * x_word;
+    }
+
+    const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
+    const Index unit = 16 / p.element_bytes;
+    out_d = least(q.box_d * p.d.stride, size_d);
+    out_h = least(q.box_h * p.h.stride, size_h);
+    out_w = least(q.box_w * p.w.stride, size_w);
+    out_c = q.group_block * q.channel_block;
+    const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
+    const bool all_c = out_c == p.out_channels;
+    to_batch = p.out_channels * size_d * size_h * size_w;
+    merged = 0;
+    if (p.channels_last) {
+      to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
+      y_c = 1;
+      lane_column = 2;
+      y_w = all_c ? to_w : congruent(out_c, to_w, unit);
+      y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
+      y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+      if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
+      output_elements = out_d * y_d;
+    } else {
+      to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
+      y_w = 1;
+      y_h = all_w ? to_h : congruent(out_w, to_h, unit);
+      y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+      y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
+      lane_column = 1;
+      if (p.element_bytes == 2 && channel_columns == 1 && w.live_count() == 2) lane_column = 2;
+      // Of the gaps that may follow a channel the one with the fewest bank conflicts.
+      if (y_c != to_c) {
+        const Index least_y_c = y_c;
+        Index best = 32;
+        for (Index gap = 0; gap < 8 && best > 1; ++gap) {
+          const Index ways = conflicts(least_y_c + gap * unit);
+          if (ways < best) best = ways, y_c = least_y_c + gap * unit;
+        }
+      }
+      if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
+      output_elements = out_c * y_c;
+    }
+    const Index last_extents[] = {out_c, out_w, out_h, out_d};
+    const Index first_extents[] = {out_w, out_h, out_d, out_c};
+    runs = 1;
+    for (Index axis = merged + 1; axis < 4; ++axis) {
+      runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
+    }
+
+    const Index products = steps * sweep_tiles * (q.cell_tile / 16) * (p.split ? 3 : 1);
+    folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
+    const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
+    const bool step_has_one = neighbour_words % 8 == 0;
+    tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
+    steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
+    uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
+                          : sweeps * steps;
+    fragments =
+        tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
+    lane_words = p.split ? 4 : 2;
+    weight_words = q.group_block * fragments * 32 * lane_words;
+    packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
+    // The first use of each sweep and one beyond, and where each use's words are staged.
+    table_numbers = (folded ? 0 : round_up(sweeps + 1, 2)) +
+                    (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
+
+    weight_bytes = weight_words * 4;
+    table_at = weight_bytes * (stages > 1 ? q.buffers : 1);
+    bias_at = table_at + round_up(4 * table_numbers, 16);
+    input_at = round_up(bias_at + out_c * 4, 128);
+    input_bytes = round_up(input_count * staged_size, 128);
+    output_at = input_at + q.buffers * input_bytes;
+    output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
+    shared_bytes = output_at + q.buffers * output_bytes;
   }
 
-  /// Packs `weight` [ic, oc/g, kd, kh, kw]; any number of threads.
-  static __device__ void pack(const typename Problem::Element::Stored* weight, float* packed) {
-    const Index step = Index(gridDim.x) * blockDim.x;
-    for (Index at = Index(blockIdx.x) * blockDim.x + threadIdx.x; at < elements; at += step) {
-      const Index in_tile = at % tile;
-      const Index tap = at / tile % taps;
-      const Index channel_in = at / (tile * taps) % ic;
-      const Index channel_tile = at / (tile * taps * ic) % tiles;
-      const Index group = at / (tile * taps * ic * tiles);
-      const Index channel_out = channel_tile * tile + in_tile;
-      packed[at] = channel_out < oc
-                       ? Problem::Element::operand(
-                             weight[((group * ic + channel_in) * oc + channel_out) * taps + tap])
-                       : 0.0f;
+  /// The column of a tile that a lane's sum j (0 or 1) of column t belongs to, and back: a lane has
+  /// columns t and t + 4, or 2t and 2t + 1.
+  PHASECONV_FUNCTION Index tile_column(Index t, Index j) const {
+    return lane_column == 1 ? t + 4 * j : 2 * t + j;
+  }
+  PHASECONV_FUNCTION Index matrix_column(Index tile_column) const {
+    return lane_column == 1 ? tile_column % 4 * 2 + tile_column / 4 : tile_column;
+  }
+
+  struct Neighbour {
+    Index d, h, w;  ///< numbers of the shifts along the axes
+  };
+  PHASECONV_FUNCTION Neighbour neighbour(Index n) const {
+    const Index count_w = Phases(problem.w).shift_count();
+    const Index count_h = Phases(problem.h).shift_count();
+    return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+  }
+  struct Phase {
+    Index d, h, w;  ///< numbers of live phases along the axes
+  };
+  PHASECONV_FUNCTION Phase phase(Index n) const {
+    const Index count_w = Phases(problem.w).live_count();
+    const Index count_h = Phases(problem.h).live_count();
+    return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+  }
+
+  /// How many of a warp's lanes meet in one bank as they write a sum each, with channels so far
+  /// apart: eight cells, and four columns.
+  PHASECONV_FUNCTION Index conflicts(Index channel_stride) const {
+    Index used[32] = {};
+    Index most_used = 0;
+    for (Index t = 0; t < 4; ++t) {
+      const Index column = tile_column(t, 0);
+      const Index in_phase = column % channel_columns;
+      const Phase at = phase(column / channel_columns % live_phases);
+      const Index first = in_phase * channel_stride + Phases(problem.d).live_phase(at.d) * y_d +
+                          Phases(problem.h).live_phase(at.h) * y_h +
+                          Phases(problem.w).live_phase(at.w) * y_w;
+      Index before = -1;
+      for (Index g = 0; g < 8; ++g) {
+        const Index word = (first + g * problem.w.stride * y_w) * problem.element_bytes / 4;
+        if (word == before) continue;
+        before = word;
+        most_used = most(most_used, ++used[word % 32]);
+      }
+    }
+    return most_used;
+  }
+
+  /// Where the input word k of a cell is staged, counted from the cell's own place.
+  PHASECONV_FUNCTION Index input_offset(Index k) const {
+    const Index n = k / neighbour_words, word = k % neighbour_words;
+    if (n >= neighbours || word >= words) return 0;  // its weights are zero
+    const Phases d(problem.d), h(problem.h), w(problem.w);
+    const Neighbour at = neighbour(n);
+    return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
+           (lead + w.max_shift() - w.shift_at(at.w)) * x_w + word * x_word;
+  }
+
+  /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
+  PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const {
+    if (neighbour_number >= neighbours || phase_number >= live_phases) return -1;
+    const Phases d(problem.d), h(problem.h), w(problem.w);
+    const Neighbour from = neighbour(neighbour_number);
+    const Phase to = phase(phase_number);
+    const Index kd = d.tap_between(to.d, d.shift_at(from.d));
+    const Index kh = h.tap_between(to.h, h.shift_at(from.h));
+    const Index kw = w.tap_between(to.w, w.shift_at(from.w));
+    if (kd == problem.d.kernel || kh == problem.h.kernel || kw == problem.w.kernel) return -1;
+    return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
+  }
+
+  /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
+  PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const {
+    unsigned mask = 0;
+    for (Index tile = 0; tile < sweep_tiles; ++tile) {
+      const Index column = (sweep * sweep_tiles + tile) * 8;
+      const bool used = !(tiles_left_out || steps_left_out) ||
+                        tap(step * 8 / neighbour_words, column / channel_columns) >= 0;
+      if (used) mask |= 1u << tile;
+    }
+    return mask;
+  }
+};
+
+}  // namespace phaseconv
+
+// Products of tensor cores, a warp at a time, on 32-bit words: a word is a float32 of one channel
+// or two 16-bit elements of neighbouring channels. In both cases
+//
+//     sums[16 cells][8 columns] += a[16 cells][8 words] * b[8 words][8 columns]
+//
+// and lane 4*g + t holds a[g][t], a[g+8][t], a[g][t+4], a[g+8][t+4]; b[t][g], b[t+4][g]; and the
+// sums [g][2t], [g][2t+1], [g+8][2t], [g+8][2t+1] (PTX ISA, "Matrix fragments for mma.m16n8k8" and
+// "mma.m16n8k16").
+
+namespace phaseconv {
+
+struct F32;
+struct TF32;
+struct F16;
+struct BF16;
+
+__device__ __forceinline__ void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
+                                              unsigned b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// To 10 explicit mantissa bits, to nearest, ties away. Infinities stay; a NaN may become any other
+/// value, so that of a difference from it is what shows it.
+__device__ __forceinline__ unsigned nearest_tf32(unsigned word) {
+  return (word + 0x1000u) & 0xffffe000u;
+}
+
+/// One of the two parts of a float32 that together have at least 22 bits of it. What is not finite
+/// is all in the upper part, and what rounds to infinity is cut instead.
+__device__ inline unsigned split_tf32(float value, bool lower_part) {
+  const unsigned bits = __float_as_uint(value), exponent = 0x7f800000u;
+  const bool finite = (bits & exponent) != exponent;
+  unsigned upper = finite ? nearest_tf32(bits) : bits;
+  if (finite && (upper & exponent) == exponent) upper = bits & 0xffffe000u;
+  if (!lower_part) return upper;
+  return finite ? nearest_tf32(__float_as_uint(value - __uint_as_float(upper))) : 0u;
+}
+
+/// `sums += a * b`. Products of float32 that are small go to `small`, which may be the same: apart,
+/// fewer instructions wait for each other.
+///
+/// Operands of one product: `Cells` and `Columns` are fragments, prepared once and used often.
+/// This one is for words that hold a value with at most 11 bits: 16-bit elements as float32.
+template <class Element, bool pairs>
+struct Product {
+  struct Cells {
+    unsigned word[4];
+    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = raw; }
+  };
+  struct Columns {
+    using Packed = uint2;
+    unsigned word[2];
+    __device__ __forceinline__ explicit Columns(Packed packed) : word{packed.x, packed.y} {}
+  };
+  static constexpr bool split = false;  ///< whether sums lose more than float32 ones would
+  template <int tiles, class Sums>
+  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].word, b.word[0], b.word[1]);
+  }
+};
+
+template <>
+struct Product<TF32, false> : Product<F16, false> {
+  struct Cells {
+    unsigned word[4];
+    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = nearest_tf32(raw); }
+  };  // weights are rounded as they are packed
+  template <int tiles, class Sums>
+  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].word, b.word[0], b.word[1]);
+  }
+};
+
+/// float32 as three products of its upper and lower parts, the small ones first; what is left out,
+/// lower times lower, is below 2^-22 of the product.
+template <>
+struct Product<F32, false> {
+  struct Cells {
+    unsigned upper[4], lower[4];
+    __device__ __forceinline__ void set(int i, unsigned raw) {
+      upper[i] = nearest_tf32(raw);
+      // The tensor cores ignore the 13 lowest bits: half of the last that counts rounds.
+      lower[i] = __float_as_uint(__uint_as_float(raw) - __uint_as_float(upper[i])) + 0x1000u;
+    }
+  };
+  struct Columns {  // split as they are packed
+    using Packed = uint4;
+    unsigned upper[2], lower[2];
+    __device__ __forceinline__ explicit Columns(Packed packed)
+        : upper{packed.x, packed.y}, lower{packed.z, packed.w} {}
+  };
+  static constexpr bool split = true;
+  template <int tiles, class Sums>
+  static __device__ __forceinline__ void add(Sums& sums, Sums& small, const Cells* a,
+                                             const Columns& b) {
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) multiply_tf32(small[i], a[i].lower, b.upper[0], b.upper[1]);
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) multiply_tf32(small[i], a[i].upper, b.lower[0], b.lower[1]);
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].upper, b.upper[0], b.upper[1]);
+  }
+};
+
+template <>
+struct Product<F16, true> : Product<F16, false> {
+  template <int tiles, class Sums>
+  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) {
+      float(&sum)[4] = sums[i];
+      asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+          "{%8,%9}, {%0,%1,%2,%3};"
+          : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+          : "r"(a[i].word[0]), "r"(a[i].word[1]), "r"(a[i].word[2]), "r"(a[i].word[3]),
+            "r"(b.word[0]), "r"(b.word[1]));
+    }
+  }
+};
+
+template <>
+struct Product<BF16, true> : Product<F16, false> {
+  template <int tiles, class Sums>
+  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) {
+      float(&sum)[4] = sums[i];
+      asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+          "{%8,%9}, {%0,%1,%2,%3};"
+          : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+          : "r"(a[i].word[0]), "r"(a[i].word[1]), "r"(a[i].word[2]), "r"(a[i].word[3]),
+            "r"(b.word[0]), "r"(b.word[1]));
     }
   }
 };
 
 }  // namespace phaseconv
 
-// The direct family: right for every problem, no shared memory, no barriers. A thread owns
-// `cell_tile` neighbouring cells along w, a tile of output channels, and of each fused axis all
-// phases (of the others, one): it keeps their sums in registers, goes once over the input channels
-// of its group, reads each neighbouring input once, and writes each of its outputs once.
+// Copies between memory and a block's shared memory that go on while its threads do other things.
+
+namespace phaseconv {
+
+__device__ __forceinline__ unsigned shared_address(const void* pointer) {
+  return unsigned(__cvta_generic_to_shared(pointer));
+}
+
+/// Writes to shared memory where the condition holds, without a branch.
+__device__ __forceinline__ void store_shared_if(unsigned address, unsigned short value,
+                                                bool condition) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p st.shared.u16 [%0], %1;}" ::"r"(address),
+               "h"(value), "r"(unsigned(condition))
+               : "memory");
+}
+__device__ __forceinline__ void store_shared_if(unsigned address, unsigned value, bool condition) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p st.shared.u32 [%0], %1;}" ::"r"(address),
+               "r"(value), "r"(unsigned(condition))
+               : "memory");
+}
+__device__ __forceinline__ void store_shared_if(unsigned address, float value, bool condition) {
+  store_shared_if(address, __float_as_uint(value), condition);
+}
+/// Keeps a value in its register: it is not worked out anew wherever it is used.
+__device__ __forceinline__ unsigned kept(unsigned value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
+/// Copies 4 or 16 bytes to shared memory, aligned on both sides; zeros where there is nothing.
+template <int bytes>
+__device__ __forceinline__ void copy_to_shared(void* to, const void* from, bool exists) {
+  if constexpr (bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(exists ? 16 : 0)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(exists ? 4 : 0)
+                 : "memory");
+  }
+}
+
+/// Waits for this thread's copies to shared memory.
+__device__ __forceinline__ void wait_for_copies_to_shared() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+inline constexpr bool has_bulk_copies = true;
+
+/// Makes what this thread wrote to shared memory visible to bulk copies, once a barrier follows.
+__device__ __forceinline__ void fence_before_bulk_copies() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+/// Copies from shared memory, both sides aligned to 16 bytes, `bytes` a multiple of 16.
+__device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from, unsigned bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
+                   __cvta_generic_to_global(to)),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
+}
+/// Waits until this thread's bulk copies, but for the latest `groups` groups of them, have read
+/// their shared memory.
+template <int groups>
+__device__ __forceinline__ void wait_for_bulk_reads() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(groups) : "memory");
+}
+/// Ends the group of copies that `wait_for_bulk_reads` waits for.
+__device__ __forceinline__ void commit_bulk_copies() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+#else
+inline constexpr bool has_bulk_copies = false;
+__device__ __forceinline__ void fence_before_bulk_copies() {}
+__device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
+template <int groups>
+__device__ __forceinline__ void wait_for_bulk_reads() {}
+__device__ __forceinline__ void commit_bulk_copies() {}
+#endif
+
+}  // namespace phaseconv
+
+// Weights packed for the phase_mma family, in the order in which warps read them:
+//
+//     [group][channel block][stage][fragment: sweep, step, column tile][lane][k = t, t + 4]
+//
+// and of float32 the upper parts of both, then the lower ones (mma.cuh).
+//
+// Only the fragments that are used are there. The groups of a tile follow each
+// other, so that their weights are one piece of memory where there is one channel block.
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+__device__ __forceinline__ constexpr Tiling tiling_of() {
+  constexpr Tiling tiling(
+      {Problem::batch, Problem::in_channels, Problem::out_channels, Problem::groups, Problem::d,
+       Problem::h, Problem::w, int(sizeof(typename Problem::Element::Stored)),
+       Problem::channels_last, Product<typename Problem::Element, false>::split},
+      {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
+       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers});
+  return tiling;
+}
+
+template <class Problem, class Plan>
+struct Fragments {
+  using Word = unsigned;
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  static constexpr Index bytes = tiling_of<Problem, Plan>().packed_bytes;
+
+  /// Of a tile's weights for one stage: `group_block` groups, from `group` on.
+  static __device__ __forceinline__ Index offset(Index group, Index channel_block, Index stage) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index block = group / tile.plan.group_block, own = group % tile.plan.group_block;
+    return ((block * tile.channel_blocks + channel_block) * tile.stages + stage) *
+               tile.weight_words +
+           own * (tile.fragments * 32 * tile.lane_words);
+  }
+
+  // Lists that the host made: the uses of steps, sweep by sweep.
+  static __device__ __forceinline__ int first_use(int sweep) { return Plan::first_use(sweep); }
+  static __device__ __forceinline__ int step(int use) { return Plan::step(use); }
+  static __device__ __forceinline__ int first_fragment(int use) {
+    if constexpr (!tiling_of<Problem, Plan>().tiles_left_out) {
+      return use * int(tiling_of<Problem, Plan>().sweep_tiles);
+    }
+    return Plan::first_fragment(use);
+  }
+  /// Column tiles of the sweep, one bit each.
+  static __device__ __forceinline__ unsigned used_tiles(int use) {
+    if constexpr (!tiling_of<Problem, Plan>().tiles_left_out) return ~0u;
+    return unsigned(Plan::used_tiles(use));
+  }
+
+  /// Packs `weight` [ic, oc/g, kd, kh, kw]; any number of threads.
+  static __device__ void pack(const Stored* weight, unsigned* packed) {
+    const Index threads = Index(gridDim.x) * blockDim.x;
+    for (Index at = Index(blockIdx.x) * blockDim.x + threadIdx.x; at < bytes / 4; at += threads) {
+      packed[at] = word(weight, at);
+    }
+  }
+
+  /// The packed weight between an input channel and an output channel of a group, as an operand.
+  static __device__ float weight(const unsigned* packed, Index group, Index channel_in,
+                                 Index channel_out, Index neighbour, Index phase) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index staged = tile.words * tile.per_word;
+    const Index k = neighbour * tile.neighbour_words + channel_in % staged / tile.per_word;
+    const Index column = phase * tile.channel_columns + channel_out % tile.plan.channel_block;
+    const int sweep = int(column / 8 / tile.sweep_tiles),
+              in_pass = int(column / 8 % tile.sweep_tiles);
+    int use = first_use(sweep);
+    while (step(use) != int(k / 8)) ++use;
+    const unsigned before = used_tiles(use) & ((1u << in_pass) - 1);
+    const Index fragment = first_fragment(use) + __popc(before);
+    const Index lane = tile.matrix_column(column % 8) * 4 + k % 4;
+    const unsigned* const at =
+        packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
+        (fragment * 32 + lane) * tile.lane_words + k % 8 / 4;
+    if constexpr (tile.problem.split) {
+      return __uint_as_float(at[0]) + __uint_as_float(at[2]);
+    } else if constexpr (tile.per_word == 2) {
+      return Element::operand(Stored(channel_in % 2 ? *at >> 16 : *at & 0xffffu));
+    } else {
+      return __uint_as_float(*at);
+    }
+  }
+
+ private:
+  static __device__ unsigned word(const Stored* weight, Index at) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const bool upper_k = at % 2 != 0, lower_part = at % tile.lane_words / 2 != 0;
+    const Index lane = at / tile.lane_words % 32;
+    at /= 32 * tile.lane_words;
+    const int fragment = int(at % tile.fragments);
+    at /= tile.fragments;
+    const Index own_group = at % tile.plan.group_block;
+    at /= tile.plan.group_block;
+    const Index stage = at % tile.stages;
+    at /= tile.stages;
+    const Index channel_block = at % tile.channel_blocks;
+    const Index group = at / tile.channel_blocks * tile.plan.group_block + own_group;
+    if (group >= Problem::groups) return 0;
+
+    // The last use that begins at this fragment or before it, and its sweep.
+    int from = 0, to = int(tile.uses);
+    while (to - from > 1) {
+      const int middle = (from + to) / 2;
+      (first_fragment(middle) <= fragment ? from : to) = middle;
+    }
+    int sweep = 0;
+    while (first_use(sweep + 1) <= from) ++sweep;
+    // Of its used tiles the one with so many before it.
+    unsigned rest = used_tiles(from);
+    for (int i = first_fragment(from); i < fragment; ++i) rest &= rest - 1;
+    const Index column =
+        (sweep * tile.sweep_tiles + __ffs(rest) - 1) * 8 + tile.tile_column(lane / 8, lane / 4 % 2);
+
+    const Index k = step(from) * 8 + lane % 4 + (upper_k ? 4 : 0);
+    const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;
+    const Index in_block = column % tile.channel_columns;
+    const Index channel_out = channel_block * tile.plan.channel_block + in_block;
+    const Index tap = tile.tap(neighbour, column / tile.channel_columns);
+    if (tap < 0 || word >= tile.words || in_block >= tile.plan.channel_block ||
+        channel_out >= tile.oc) {
+      return 0;
+    }
+    const auto element = [&](Index in_word) -> Stored {
+      const Index channel_in = (stage * tile.words + word) * tile.per_word + in_word;
+      if (channel_in >= tile.ic) return Stored(0);
+      constexpr Index taps = Problem::d.kernel * Problem::h.kernel * Problem::w.kernel;
+      return weight[((group * tile.ic + channel_in) * tile.oc + channel_out) * taps + tap];
+    };
+    if constexpr (tile.problem.split) {
+      return split_tf32(element(0), lower_part);
+    } else if constexpr (tile.per_word == 2) {
+      return unsigned(element(0)) | unsigned(element(1)) << 16;
+    } else {
+      return __float_as_uint(Element::operand(element(0)));
+    }
+  }
+};
+
+}  // namespace phaseconv
+
+// Where a tile lies: which image, groups and channels, and which cells and outputs along the axes.
+
+namespace phaseconv {
+
+/// A tile along one axis.
+struct Along {
+  int cell;    ///< its first one
+  int low;     ///< its first output
+  int size;    ///< its outputs
+  int origin;  ///< of the first cell's phase 0, counted from `low`; not positive
+};
+
+template <class Problem, class Plan>
+struct Place {
+  int image, group, channel_block;
+  Along d, h, w;
+
+  /// Tiles that follow each other share inputs: channel blocks first, then boxes.
+  __device__ __forceinline__ explicit Place(unsigned number) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const auto take = [&](Index radix) {
+      if (radix == 1) return 0u;
+      const unsigned digit = number % unsigned(radix);
+      number /= unsigned(radix);
+      return digit;
+    };
+    channel_block = take(tile.channel_blocks);
+    w = along<Problem::w>(take(tile.blocks_w), int(tile.plan.box_w));
+    h = along<Problem::h>(take(tile.blocks_h), int(tile.plan.box_h));
+    d = along<Problem::d>(take(tile.blocks_d), int(tile.plan.box_d));
+    group = take(tile.group_blocks) * int(tile.plan.group_block);
+    image = number;
+  }
+
+  /// The tile's first output channel, and how many it has.
+  __device__ __forceinline__ int first_channel() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return group * int(tile.oc) + channel_block * int(tile.plan.channel_block);
+  }
+  __device__ __forceinline__ int channels() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (tile.plan.group_block == 1) {
+      return int(least(tile.oc - channel_block * tile.plan.channel_block, tile.plan.channel_block));
+    } else {
+      return int(least(Problem::groups - group, tile.plan.group_block) * tile.oc);
+    }
+  }
+
+ private:
+  template <Axis axis>
+  static __device__ __forceinline__ Along along(int block, int box) {
+    constexpr Phases phases(axis);
+    Along at;
+    at.cell = int(phases.cell_begin()) + block * box;
+    const int origin = at.cell * int(axis.stride) - int(axis.padding);
+    at.low = origin > 0 ? origin : 0;
+    const int end = origin + box * int(axis.stride);
+    at.size = (end < int(axis.output()) ? end : int(axis.output())) - at.low;
+    at.origin = origin - at.low;
+    return at;
+  }
+};
+
+/// What a warp computes at a time: a chunk of cells, for one group and one sweep over columns.
+template <class Problem, class Plan>
+struct Unit {
+  int chunk, group, sweep;
+  __device__ __forceinline__ explicit Unit(unsigned number) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const unsigned rest = number / unsigned(tile.cell_chunks);
+    chunk = number % unsigned(tile.cell_chunks);
+    // What is always zero is a constant, and what depends on it too.
+    group = tile.plan.group_block == 1 ? 0 : rest % unsigned(tile.plan.group_block);
+    sweep = tile.sweeps == 1 ? 0 : rest / unsigned(tile.plan.group_block);
+  }
+};
+
+/// A cell of a box.
+template <class Problem, class Plan>
+struct Cell {
+  int d, h, w;
+  bool exists;
+  /// Number `row` of a unit's tile of 16; where the box ends, the last cell stands in.
+  __device__ __forceinline__ Cell(int chunk, int cell_tile, int row) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    unsigned number = chunk * unsigned(Plan::cell_tile) + cell_tile * 16 + row;
+    exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
+    if (!exists) number = unsigned(tile.cells) - 1;
+    w = number % unsigned(Plan::box_w);
+    h = number / unsigned(Plan::box_w) % unsigned(Plan::box_h);
+    d = number / unsigned(Plan::box_w * Plan::box_h);
+  }
+};
+
+}  // namespace phaseconv
+
+// Stages the inputs of a tile's cells in shared memory, with zeros where there is no input, so that
+// the products need no bounds. With channels first what is staged is what lies in memory, row by
+// row of each channel; with channels last it is 32-bit words, position by position. All is copied
+// in the background, 16 or 4 bytes at a time where the alignment allows, but for the rest: elements
+// of 16 bits that lie alone, or become float32.
+
+namespace phaseconv {
+
+/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
+PHASECONV_FUNCTION int lanes_for(int length) {
+  int best = 1;
+  for (int lanes = 2; lanes <= 32; lanes *= 2) {
+    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
+    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
+    if (with * 10 <= without * 11) best = lanes;
+  }
+  return best;
+}
+
+template <class Problem, class Plan>
+struct Stage {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  static constexpr bool last = Problem::channels_last;
+  /// What is staged.
+  using Staged = typename Choose<(tiling_of<Problem, Plan>().staged_size == 2), unsigned short,
+                                 unsigned>::Type;
+
+  const Stored* input;  ///< of the tile's image
+  Staged* staged;
+  int group;          ///< the tile's first one
+  int first_channel;  ///< of each group, staged now
+  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
+
+  __device__ __forceinline__ void operator()() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (last) {
+      constexpr bool whole =
+          tile.ic % per_word == 0 && (tile.stages == 1 || tile.plan.group_block == 1);
+      constexpr bool in_place = size * per_word == 4 && whole;
+      constexpr bool fours =
+          in_place && tile.words % 4 == 0 && tile.x_w % 4 == 0 && tile.ic % (4 * per_word) == 0;
+      if (fours && aligned(16)) {
+        positions<4, true>();
+      } else if (in_place && aligned(4)) {
+        positions<1, true>();
+      } else {
+        positions<1, false>();
+      }
+    } else if (tile.wide && aligned(16)) {
+      rows<tile.wide ? 16 : size>();
+    } else {
+      rows<size>();
+    }
+  }
+
+  /// The word of a matrix product that begins at a staged element.
+  static __device__ __forceinline__ unsigned word(const Staged* at) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (sizeof(Staged) == 4) {
+      return *at;
+    } else if constexpr (per_word == 2) {
+      return unsigned(at[0]) | unsigned(at[tile.x_channel]) << 16;
+    } else {
+      return __float_as_uint(Element::value(*at));
+    }
+  }
+
+ private:
+  static constexpr int threads = int(Plan::threads);
+  static constexpr int size = int(sizeof(Stored));
+  static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
+  static constexpr Index from_channel =
+      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
+  static constexpr Index from_w = last ? Problem::in_channels : 1;
+  static constexpr Index from_h = from_w * Problem::w.input;
+  static constexpr Index from_d = from_h * Problem::h.input;
+
+  __device__ __forceinline__ bool aligned(int bytes) const {
+    return reinterpret_cast<unsigned long long>(input) % bytes == 0;
+  }
+
+  /// Channels first: rows of each channel, so many bytes at a time.
+  template <int bytes>
+  __device__ __forceinline__ void rows() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int channels = int(tile.words) * per_word;  // of a group
+    constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
+    constexpr int count = bytes / size;
+    constexpr int lanes = lanes_for(in_w / count);
+#pragma unroll 1
+    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+      const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
+      const int own_channel = first_channel + channel % channels;
+      const int own_group = group + channel / channels;
+      const bool there =
+          unsigned(i_d + d) < unsigned(Problem::d.input) &&
+          unsigned(i_h + h) < unsigned(Problem::h.input) &&
+          (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
+          (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
+      // Where there is nothing, no address is formed from what is there.
+      const Stored* const from = there
+                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
+                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
+                                     : input;
+      Staged* const to =
+          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
+#pragma unroll 4
+      for (int x = int(threadIdx.x) % lanes * count; x < in_w; x += lanes * count) {
+        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
+        if constexpr (bytes == 2) {
+          to[x] = exists ? __ldg(from + x) : Stored(0);
+        } else {
+          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
+        }
+      }
+    }
+  }
+
+  /// Channels last: the words of each position, `count` at a time; in place: as they are.
+  template <int count, bool in_place>
+  __device__ __forceinline__ void positions() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int words = int(tile.words), all_words = int(tile.plan.group_block) * words;
+    constexpr int all = int(tile.in_d) * in_h * in_w;
+    constexpr int lanes = lanes_for(all_words / count);
+#pragma unroll 2
+    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+      const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
+                         unsigned(i_w + w) < unsigned(Problem::w.input);
+      const Stored* const from =
+          there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
+      Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
+#pragma unroll 4
+      for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
+        const int own_group = group + x / words;
+        const int channel = first_channel + x % words * per_word;
+        const int left =
+            there && (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups)
+                ? int(tile.ic) - channel
+                : 0;  // channels of the group from here on
+        const Stored* const own = from + own_group * tile.ic + channel;
+        if constexpr (in_place) {
+          copy_to_shared<4 * count>(to + x, left > 0 ? own : input, left > 0);
+        } else if constexpr (per_word == 2) {
+          const unsigned lower = left > 0 ? unsigned(__ldg(own)) : 0u;
+          const unsigned upper = left > 1 ? unsigned(__ldg(own + 1)) : 0u;
+          to[x] = lower | upper << 16;
+        } else {
+          to[x] = left > 0 ? __float_as_uint(Element::value(__ldg(own))) : 0u;
+        }
+      }
+    }
+  }
+};
+
+}  // namespace phaseconv
+
+// The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie
+// as they will in memory: at the same offset modulo 16 bytes, and without gaps wherever the box
+// covers an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in
+// 16-byte stores, the few elements before and after it one by one. Every output is written once.
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct Writer {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of an aligned store
+
+  Stored* output;              ///< the block's first one in memory
+  Stored* staged;              ///< the same one in shared memory
+  int channels;                ///< of this block
+  int size_d, size_h, size_w;  ///< outputs of this block along the axes
+
+  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, int c, int d, int h,
+                                    int w)
+      : output(first),
+        staged(reinterpret_cast<Stored*>(shared) + misaligned(first)),
+        channels(c),
+        size_d(d),
+        size_h(h),
+        size_w(w) {}
+
+  static __device__ __forceinline__ int offset(int channel, int d, int h, int w) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return channel * int(tile.y_c) + d * int(tile.y_d) + h * int(tile.y_h) + w * int(tile.y_w);
+  }
+
+  /// The bias everywhere: what stays is right for phases without taps.
+  __device__ __forceinline__ void fill(const float* bias) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int count = int(tile.output_elements);
+    if constexpr (!Problem::bias) {
+      // What lies around the outputs does not matter.
+      float4* const all = reinterpret_cast<float4*>(staged - misaligned(output));
+      for (int at = threadIdx.x; at < (count + unit) / unit; at += int(Plan::threads)) {
+        all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
+      }
+    } else {
+      for (int at = threadIdx.x; at < count; at += int(Plan::threads)) {
+        const int channel = Problem::channels_last ? at % int(tile.y_w) : at / int(tile.y_c);
+        staged[at] = Element::rounded(channel < int(tile.out_c) ? bias[channel] : 0.0f);
+      }
+    }
+  }
+
+  /// From shared memory to memory. Every thread has passed `fence_before_bulk_copies` and a barrier
+  /// since the last write.
+  __device__ __forceinline__ void store() const {
+    if constexpr (has_bulk_copies) {
+      // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
+      constexpr int together = 2 * unit;
+      const int own = threadIdx.x % together;
+      for (int run = threadIdx.x / together; run < runs(); run += int(Plan::threads) / together) {
+        const Run at(*this, run);
+        if (own == 0 && at.middle > 0) {
+          bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
+        }
+        const int loose = own < at.head ? own : own + at.middle;
+        if (loose < at.length) at.to[loose] = at.from[loose];
+      }
+      commit_bulk_copies();
+    } else {
+      const int lane = threadIdx.x % 32;
+      for (int run = threadIdx.x / 32; run < runs(); run += int(Plan::threads) / 32) {
+        const Run at(*this, run);
+        if (lane < at.head) at.to[lane] = at.from[lane];
+        for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
+          *reinterpret_cast<float4*>(at.to + i) = *reinterpret_cast<const float4*>(at.from + i);
+        }
+        for (int i = at.head + at.middle + lane; i < at.length; i += 32) at.to[i] = at.from[i];
+      }
+    }
+  }
+
+ private:
+  static constexpr bool last = Problem::channels_last;
+
+  /// Outputs of the block along an axis, its stride in memory and as staged; axis 0 is the inner
+  /// one.
+  __device__ __forceinline__ int size(int axis) const {
+    const int sizes[4] = {last ? channels : size_w, last ? size_w : size_h, last ? size_h : size_d,
+                          last ? size_d : channels};
+    return sizes[axis];
+  }
+  static __device__ __forceinline__ Index to(int axis) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index strides[4] = {last ? tile.to_c : tile.to_w, last ? tile.to_w : tile.to_h,
+                              last ? tile.to_h : tile.to_d, last ? tile.to_d : tile.to_c};
+    return strides[axis];
+  }
+  static __device__ __forceinline__ int from(int axis) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index strides[4] = {last ? tile.y_c : tile.y_w, last ? tile.y_w : tile.y_h,
+                              last ? tile.y_h : tile.y_d, last ? tile.y_d : tile.y_c};
+    return int(strides[axis]);
+  }
+
+  static constexpr int merged = int(tiling_of<Problem, Plan>().merged);
+  __device__ __forceinline__ int runs() const {
+    int count = 1;
+#pragma unroll
+    for (int axis = merged + 1; axis < 4; ++axis) count *= size(axis);
+    return count;
+  }
+  /// What lies together in memory, and its part that starts and ends on 16 bytes.
+  struct Run {
+    Stored* to;
+    const Stored* from;
+    int length, head, middle;
+
+    __device__ __forceinline__ Run(const Writer& out, int number)
+        : to(out.output), from(out.staged), length(out.size(merged) * int(Writer::to(merged))) {
+#pragma unroll
+      for (int axis = merged + 1; axis < 4; ++axis) {
+        const int at = axis == 3 ? number : number % out.size(axis);
+        if (axis < 3) number /= out.size(axis);
+        to += at * Writer::to(axis);
+        from += at * Writer::from(axis);
+      }
+      head = int(least((unit - misaligned(to)) % unit, length));
+      middle = (length - head) / unit * unit;
+    }
+  };
+
+  static __device__ __forceinline__ int misaligned(const Stored* pointer) {
+    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % unit);
+  }
+};
+
+}  // namespace phaseconv
+
+// From a warp's sums to staged outputs, and the way back to the definition where a sum is not
+// finite.
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct Epilogue {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  using Output = Writer<Problem, Plan>;
+  using At = Place<Problem, Plan>;
+  static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
+  static constexpr int column_tiles = int(Plan::column_tile) / 8;
+  static constexpr float largest = 3.402823466e38f;
+
+  /// Two 16-bit outputs, of a cell's two phases along w, lie beside each other at an even offset,
+  /// and one thread has both sums: in tiles so many apart, or as its two sums of one tile.
+  static constexpr int pair_tiles = int(tiling_of<Problem, Plan>().channel_columns) / 8;
+  static constexpr bool pairs =
+      sizeof(Stored) == 2 && !Problem::channels_last && Problem::w.stride == 2 &&
+      Problem::w.kernel >= 2 && Problem::w.dilation % 2 == 1 && Problem::w.padding % 2 == 0 &&
+      tiling_of<Problem, Plan>().y_h % 2 == 0 && tiling_of<Problem, Plan>().y_d % 2 == 0 &&
+      tiling_of<Problem, Plan>().y_c % 2 == 0 &&
+      (tiling_of<Problem, Plan>().channel_columns == 1
+           ? tiling_of<Problem, Plan>().lane_column == 2
+           : tiling_of<Problem, Plan>().channel_columns % 8 == 0 &&
+                 column_tiles % (2 * pair_tiles + (pair_tiles == 0)) == 0);
+
+  /// Writes sums plus bias to where they are staged; whether any of the sums is not finite.
+  static __device__ __forceinline__ bool write(const Unit<Problem, Plan>& own, const At& at,
+                                               const Output& out, const float* bias,
+                                               const float (&sums)[column_tiles][cell_tiles][4]) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr unsigned columns = unsigned(tile.channel_columns);
+    // From eight columns a phase on, a tile has one phase: the same for all lanes.
+    constexpr bool one_phase = columns % 8 == 0;
+    const int lane = threadIdx.x % 32;
+    const int first_channel = own.group * int(tile.oc);
+    const int channels = tile.plan.group_block == 1
+                             ? out.channels
+                             : int(least(out.channels - first_channel, tile.oc));
+    const unsigned first =
+        shared_address(out.staged) +
+        int(sizeof(Stored)) *
+            Output::offset(first_channel + (one_phase ? int(tile.tile_column(lane % 4, 0)) : 0),
+                           at.d.origin, at.h.origin, at.w.origin);
+    Target targets[cell_tiles][2];
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Cell<Problem, Plan> cell(own.chunk, i, lane / 4 + 8 * half);
+        targets[i][half] = Target(cell, at, out, first);
+        // Rows of sixteens: the other half of the tile lies in the same row.
+        if (half == 1 && Plan::box_w % 16 == 0) targets[i][1].same_row(targets[i][0]);
+      }
+    }
+    const bool even = reinterpret_cast<unsigned long long>(out.output) % 4 == 0;
+    bool not_finite = false;
+#pragma unroll
+    for (int c = 0; c < column_tiles; ++c) {
+      const int first_column = (own.sweep * column_tiles + c) * 8;
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        // The sum that lies beside this one, if a thread has both: one store for two.
+        constexpr bool by_j = pairs && !one_phase;
+        if (by_j && j == 1) continue;
+        if (pairs && one_phase && c / pair_tiles % 2 == 1) continue;
+        const int in_tile = int(tile.tile_column(lane % 4, j));
+        const unsigned column = one_phase ? first_column : first_column + in_tile;
+        const unsigned phase = column / columns;
+        const int channel = column % columns + (one_phase ? in_tile : 0);
+        const bool exists = (column_tiles * tile.sweeps * 8 == tile.live_phases * columns ||
+                             phase < unsigned(tile.live_phases)) &&
+                            (tile.oc % columns == 0 || channel < channels);
+        const int offset =
+            phase_offset(phase) +
+            Output::offset(column % columns + (one_phase ? int(tile.tile_column(0, j)) : 0), 0, 0,
+                           0);
+        const float start = Problem::bias && exists ? bias[first_channel + channel] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const Target& target = targets[i][half];
+            const float sum = sums[c][i][half * 2 + j];
+            not_finite |= !(fabsf(sum) <= largest);
+            const auto rounded = [&](float value) {
+              return Element::rounded(Problem::bias ? value + start : value);
+            };
+            const bool here = exists && target.has(phase);
+            const unsigned address = target.address + offset * int(sizeof(Stored));
+            if constexpr (pairs) {
+              const float beside = by_j ? sums[c][i][half * 2 + 1]
+                                        : sums[one_phase ? c + pair_tiles : c][i][half * 2 + j];
+              not_finite |= !(fabsf(beside) <= largest);
+              const bool there = exists && target.has(phase + 1);
+              const Stored lower = rounded(sum), upper = rounded(beside);
+              store_shared_if(address, unsigned(lower) | unsigned(upper) << 16,
+                              even && here && there);
+              if (!even || here != there) {
+                store_shared_if(address, lower, here);
+                store_shared_if(address + int(sizeof(Stored)), upper, there);
+              }
+            } else {
+              store_shared_if(address, rounded(sum), here);
+            }
+          }
+        }
+      }
+    }
+    return not_finite;
+  }
+
+ private:
+  static constexpr unsigned live_d = unsigned(phases_of<Problem::d>().live_count());
+  static constexpr unsigned live_h = unsigned(phases_of<Problem::h>().live_count());
+  static constexpr unsigned live_w = unsigned(phases_of<Problem::w>().live_count());
+
+  /// Of a phase with taps, counted from a cell's phase 0.
+  static __device__ __forceinline__ int phase_offset(unsigned number) {
+    return Output::offset(0, live<Problem::d>(number / (live_w * live_h)),
+                          live<Problem::h>(number / live_w % live_h),
+                          live<Problem::w>(number % live_w));
+  }
+  /// Phases::live_phase in 32 bits.
+  template <Axis axis>
+  static __device__ __forceinline__ int live(unsigned number) {
+    return int(number * unsigned(axis.dilation) % unsigned(axis.stride));
+  }
+
+  /// Where the outputs of a cell are staged, and which of its phases with taps exist.
+  struct Target {
+    static constexpr bool few = live_d * live_h * live_w <= 32;
+    unsigned address;           ///< in shared memory
+    unsigned in_d, in_h, in_w;  ///< bits of the axes' live phases; few: in_w has them of all
+
+    Target() = default;
+    __device__ __forceinline__ Target(const Cell<Problem, Plan>& cell, const At& at,
+                                      const Output& out, unsigned first) {
+      const int d = cell.d * int(Problem::d.stride), h = cell.h * int(Problem::h.stride),
+                w = cell.w * int(Problem::w.stride);
+      address = kept(first + int(sizeof(Stored)) * Output::offset(0, d, h, w));
+      in_d = cell.exists                                        ? inside < Problem::d,
+      few ? live_w * live_h : 1 > (at.d.origin + d, out.size_d) : 0;
+      in_h = inside < Problem::h, few ? live_w : 1 > (at.h.origin + h, out.size_h);
+      in_w = inside<Problem::w, 1>(at.w.origin + w, out.size_w);
+      if constexpr (few) in_d *= in_h;  // one bit for each combination, nothing is carried
+    }
+    __device__ __forceinline__ void same_row(const Target& other) {
+      in_d = other.in_d;
+      in_h = other.in_h;
+    }
+    __device__ __forceinline__ bool has(unsigned phase) const {
+      if constexpr (few) return (in_d * in_w & 1u << phase) != 0;
+      return (in_d >> phase / (live_w * live_h) & in_h >> phase / live_w % live_h &
+              in_w >> phase % live_w & 1) != 0;
+    }
+
+   private:
+    template <Axis axis, int step>
+    static __device__ __forceinline__ unsigned inside(int first, int size) {
+      unsigned bits = 0;
+#pragma unroll
+      for (int n = 0; n < int(phases_of<axis>().live_count()); ++n) {
+        // One comparison: a negative position is a very large unsigned one.
+        if (unsigned(first + live<axis>(n)) < unsigned(size)) bits |= 1u << n * step;
+      }
+      return bits;
+    }
+  };
+};
+
+/// Products with made-up zeros, or with parts of an infinity, are NaN where the definition has an
+/// infinity or a number: outputs that are not finite are computed again, as the definition says.
+template <class Problem, class Plan>
+struct Repair {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  using Output = Writer<Problem, Plan>;
+
+  const Stored* input;
+  const unsigned* packed;
+  const Stored* bias;
+
+  __device__ __noinline__ void operator()(unsigned number, Output out) const {
+    const Place<Problem, Plan> at(number);
+    const int count = out.channels * out.size_d * out.size_h * out.size_w;
+    for (int each = threadIdx.x; each < count; each += int(Plan::threads)) {
+      const int w = each % out.size_w, h = each / out.size_w % out.size_h;
+      const int d = each / (out.size_w * out.size_h) % out.size_d;
+      const int channel = each / (out.size_w * out.size_h * out.size_d);
+      Stored& staged = out.staged[Output::offset(channel, d, h, w)];
+      if (fabsf(Element::value(staged)) <= Epilogue<Problem, Plan>::largest) continue;
+      const Index own = at.first_channel() + channel;
+      const float sum = defined(at.image, own, at.d.low + d, at.h.low + h, at.w.low + w);
+      staged = Element::rounded(Problem::bias ? sum + Element::value(__ldg(bias + own)) : sum);
+    }
+  }
+
+ private:
+  /// One output without its bias: one multiply-add after the other, only those that there are.
+  __device__ float defined(Index image, Index channel, Index o_d, Index o_h, Index o_w) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
+                     w = phases_of<Problem::w>();
+    constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
+    const Stored* const x = input + image * Problem::in_channels * positions;
+    const Index group = channel / tile.oc;
+    float sum = 0;
+    for (Index ic = 0; ic < tile.ic; ++ic) {
+      for (Index kd = d.first_tap_of(o_d); kd < Problem::d.kernel; kd += d.tap_step) {
+        const Index i_d = d.cell_of(o_d) - d.shift(kd);
+        if (i_d < 0 || i_d >= Problem::d.input) continue;
+        for (Index kh = h.first_tap_of(o_h); kh < Problem::h.kernel; kh += h.tap_step) {
+          const Index i_h = h.cell_of(o_h) - h.shift(kh);
+          if (i_h < 0 || i_h >= Problem::h.input) continue;
+          for (Index kw = w.first_tap_of(o_w); kw < Problem::w.kernel; kw += w.tap_step) {
+            const Index i_w = w.cell_of(o_w) - w.shift(kw);
+            if (i_w < 0 || i_w >= Problem::w.input) continue;
+            const Index position = (i_d * Problem::h.input + i_h) * Problem::w.input + i_w;
+            const Index own = group * tile.ic + ic;
+            const Index from = Problem::channels_last ? position * Problem::in_channels + own
+                                                      : own * positions + position;
+            const Index neighbour =
+                (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
+                w.shift_index(kw);
+            const Index phase =
+                (kd % d.tap_step * h.live_count() + kh % h.tap_step) * w.live_count() +
+                kw % w.tap_step;
+            sum = fmaf(Element::operand(__ldg(x + from)),
+                       Fragments<Problem, Plan>::weight(packed, group, ic, channel % tile.oc,
+                                                        neighbour, phase),
+                       sum);
+          }
+        }
+      }
+    }
+    return sum;
+  }
+};
+
+}  // namespace phaseconv
+
+// The phase_mma family: a block computes all phases of a box of cells on tensor cores, box after
+// box. Weights stay in shared memory; each warp multiplies the staged inputs of its cells with
+// them; the sums meet in shared memory and leave it in long runs. While a tile's sums are gathered
+// and written, the inputs of the next one arrive; while one block waits, others of its
+// multiprocessor multiply. tiling.cuh has the geometry.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 
 namespace phaseconv {
 
-template <bool first, class A, class B>
-struct Choose {
-  using Type = A;
-};
-template <class A, class B>
-struct Choose<false, A, B> {
-  using Type = B;
-};
-
-PHASECONV_FUNCTION Index minimum(Index a, Index b) { return a < b ? a : b; }
-
-/// The phases of an axis as values in registers or constants: in device code a static member object
-/// has no address, so each function makes its own, at compile time.
-template <Axis axis>
-__device__ __forceinline__ constexpr Phases phases_of() {
-  constexpr Phases phases(axis);
-  return phases;
-}
-
-/// How a thread goes along one axis: in steps, each with one shift, the taps that have this shift,
-/// and for each tap the slot of the sums that it feeds. Fused: a step is a shift, a slot is a
-/// phase.
-template <Axis axis, bool fused>
-struct Walk {
-  static constexpr Phases phases{axis};
-  static constexpr bool fused_phases = true;
-  static constexpr int unroll = 1 << 16;  ///< of the loop over steps: completely
-  /// Of one step; a bound that does not depend on the step, so that the loop unrolls by itself.
-  static constexpr int most_taps =
-      int(minimum((axis.stride + axis.dilation - 1) / axis.dilation, axis.kernel));
-  static constexpr int slots = int(axis.stride);
-  static constexpr int steps = int(phases.max_shift()) + 1;
-
-  __device__ explicit Walk(Index) {}
-  static __device__ constexpr int shift(int step) { return step; }
-  static __device__ constexpr int taps_begin(int step) {
-    return int(phases_of<axis>().taps_from(step));
-  }
-  static __device__ constexpr int taps_end(int step) {
-    return int(phases_of<axis>().taps_from(step + 1));
-  }
-  static __device__ constexpr int slot(int tap) { return int(phases_of<axis>().phase(tap)); }
-  static __device__ constexpr Index phase(int slot) { return slot; }
-};
-
-/// Not fused: one phase, known at run time; a step is one of its taps.
-template <Axis axis>
-struct Walk<axis, false> {
-  static constexpr Phases phases{axis};
-  static constexpr bool fused_phases = false;
-  static constexpr int unroll = 1;
-  static constexpr int most_taps = 1;
-  static constexpr int slots = 1;
-  Index own_phase;
-  int first_tap, steps;
-  Index first_shift;
-
-  __device__ explicit Walk(Index phase)
-      : own_phase(phase),
-        first_tap(int(phases_of<axis>().first_tap(phase))),
-        steps(int(phases_of<axis>().tap_count(phase))),
-        first_shift(phases_of<axis>().shift(first_tap)) {}
-  __device__ Index shift(int step) const { return first_shift + step * phases.shift_step; }
-  __device__ int taps_begin(int step) const { return first_tap + step * int(phases.tap_step); }
-  __device__ int taps_end(int step) const { return taps_begin(step) + 1; }
-  static __device__ constexpr int slot(int) { return 0; }
-  __device__ Index phase(int) const { return own_phase; }
-};
-
-/// The weights of one tap for a tile of output channels, with the widest loads.
-template <int tile>
-__device__ __forceinline__ void load_tile(const float* from, float (&to)[tile]) {
-  if constexpr (tile % 4 == 0) {
-#pragma unroll
-    for (int i = 0; i < tile; i += 4) {
-      const float4 four = __ldg(reinterpret_cast<const float4*>(from + i));
-      to[i] = four.x, to[i + 1] = four.y, to[i + 2] = four.z, to[i + 3] = four.w;
-    }
-  } else if constexpr (tile == 2) {
-    const float2 two = __ldg(reinterpret_cast<const float2*>(from));
-    to[0] = two.x, to[1] = two.y;
-  } else {
-#pragma unroll
-    for (int i = 0; i < tile; ++i) to[i] = __ldg(from + i);
-  }
-}
-
 template <class Problem, class Plan>
-struct Direct {
+struct PhaseMma {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
-  using Packed = Packing<Problem, Plan>;
-  using WalkD = Walk<Problem::d, Plan::fused_axes >= 3>;
-  using WalkH = Walk<Problem::h, Plan::fused_axes >= 2>;
-  using WalkW = Walk<Problem::w, Plan::fused_axes >= 1>;
+  using Packed = Fragments<Problem, Plan>;
+  using Output = Writer<Problem, Plan>;
+  using At = Place<Problem, Plan>;
+  using Own = Unit<Problem, Plan>;
+  using Staged = typename Stage<Problem, Plan>::Staged;
+  using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
 
-  static constexpr int tile = Plan::channel_tile;
-  static constexpr int cells = Plan::cell_tile;
-  static_assert(cells == 1 || WalkW::fused_phases, "a tile of cells needs the phases of w fused");
+  using PackedColumns = typename Multiply::Columns::Packed;
 
-  // Element strides of input (x) and output (y).
-  static constexpr bool last = Problem::channels_last;
-  static constexpr Index x_positions = Problem::d.input * Problem::h.input * Problem::w.input;
-  static constexpr Index y_positions =
-      Problem::d.output() * Problem::h.output() * Problem::w.output();
-  static constexpr Index x_channel = last ? 1 : x_positions;
-  static constexpr Index x_w = last ? Problem::in_channels : 1;
-  static constexpr Index x_h = x_w * Problem::w.input;
-  static constexpr Index x_d = x_h * Problem::h.input;
-  static constexpr Index x_batch = Problem::in_channels * x_positions;
-  static constexpr Index y_channel = last ? 1 : y_positions;
-  static constexpr Index y_w = last ? Problem::out_channels : 1;
-  static constexpr Index y_h = y_w * Problem::w.output();
-  static constexpr Index y_d = y_h * Problem::h.output();
-  static constexpr Index y_batch = Problem::out_channels * y_positions;
-
-  // The work: blocks of threads over cell tiles, for each group, phase and channel tile.
-  static constexpr Index tiles_w = (WalkW::phases.cells() + cells - 1) / cells;
-  static constexpr Index cells_h = WalkH::phases.cells();
-  static constexpr Index cells_d = WalkD::phases.cells();
-  static constexpr Index cell_tiles = Problem::batch * cells_d * cells_h * tiles_w;
-  static constexpr Index cell_blocks = (cell_tiles + Plan::threads - 1) / Plan::threads;
-  static constexpr Index phases_w = WalkW::fused_phases ? 1 : Problem::w.stride;
-  static constexpr Index phases_h = WalkH::fused_phases ? 1 : Problem::h.stride;
-  static constexpr Index phases_d = WalkD::fused_phases ? 1 : Problem::d.stride;
-  static constexpr Index blocks =
-      cell_blocks * Problem::groups * phases_d * phases_h * phases_w * Packed::tiles;
-
-  // Positions along an axis: 32 bits unless a size needs more, cut cells and shifts included.
-  static PHASECONV_FUNCTION bool fits(const Axis& axis) {
-    return axis.input + axis.kernel * axis.dilation + axis.output() + 2 * axis.stride < 0x3fffffff;
-  }
-  using Coordinate =
-      typename Choose<fits(Problem::d) && fits(Problem::h) && fits(Problem::w), int, Index>::Type;
+  static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
+  static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
+  static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
+  static constexpr int column_tiles = int(Plan::column_tile) / 8;
+  static constexpr int steps = int(tiling_of<Problem, Plan>().steps);
+  static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
+  static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
+  static constexpr int buffers = int(Plan::buffers);
+  static constexpr bool some_without_taps =
+      tiling_of<Problem, Plan>().live_phases <
+      Problem::d.stride * Problem::h.stride * Problem::w.stride;
+  static constexpr bool folded = tiling_of<Problem, Plan>().folded;
+  /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps.
+  static constexpr int steps_together = 8;
+  static constexpr bool moves = Multiply::split && steps * stages > steps_together;
+  /// Few sums: the small products of float32 have sums of their own.
+  static constexpr bool apart =
+      Multiply::split && column_tiles * cell_tiles * (moves ? 3 : 2) <= 16;
 
   const Stored* input;
-  const float* packed;
+  const unsigned* packed;
   const Stored* bias;
   Stored* output;
 
-  __device__ void run() const {
-    for (Index block = blockIdx.x; block < blocks; block += gridDim.x) {
-      // Blocks that run together share inputs: channel tiles first, then phases, then groups.
-      Remainder rest{block};
-      const Index channel_tile = rest.take(Packed::tiles);
-      const WalkW along_w(rest.take(phases_w));
-      const WalkH along_h(rest.take(phases_h));
-      const WalkD along_d(rest.take(phases_d));
-      const Index group = rest.take(Problem::groups);
-      Remainder cell{rest.value * Plan::threads + threadIdx.x};
-      if (cell.value >= cell_tiles) continue;
-      const Coordinate q_w = WalkW::phases.cell_begin() + cell.take(tiles_w) * cells;
-      const Coordinate q_h = WalkH::phases.cell_begin() + cell.take(cells_h);
-      const Coordinate q_d = WalkD::phases.cell_begin() + cell.take(cells_d);
-      const Position at{cell.value, group, channel_tile, q_d, q_h, q_w};
-      store(at, along_d, along_h, along_w, compute(at, along_d, along_h, along_w));
+  __device__ __forceinline__ void run() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    extern __shared__ __align__(128) unsigned char shared[];
+    // Blocks keep their channel block, and so their weights.
+    const unsigned together = gridDim.x < tile.channel_blocks
+                                  ? gridDim.x
+                                  : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
+    unsigned number = blockIdx.x;
+    if (number >= together) return;
+
+    const Shared own{shared};
+    fill_table(own.table());
+    At at(number);
+    bool new_channels = true;
+    int piece = 0;  // of inputs, as they are staged one after the other
+    unsigned turn = 0;
+    fetch_weights(own, at, 0, 0);
+    fetch_inputs(own, at, 0, 0);
+#pragma unroll 1
+    for (;; ++turn) {
+      const unsigned next = number + together;
+      const bool ends = next >= unsigned(tile.tiles);
+      const At coming(ends ? number : next);
+      const Output out(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
+                           at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
+                       shared + tile.output_at + (turn % buffers) * tile.output_bytes,
+                       at.channels(), at.d.size, at.h.size, at.w.size);
+      bool not_finite = false;
+#pragma unroll 1
+      for (int round = 0; round < rounds; ++round) {
+        const unsigned unit = round * unsigned(tile.warps) + threadIdx.x / 32;
+        const bool works = tile.units % tile.warps == 0 || unit < unsigned(tile.units);
+        const Own job(unit);
+        float sums[column_tiles][cell_tiles][4] = {};
+#pragma unroll 1
+        for (int stage = 0; stage < stages; ++stage) {
+          const bool last = round == rounds - 1 && stage == stages - 1;
+          const bool starts = stages > 1 || round == 0, finishes = stages > 1 || last;
+          // What is staged next, if anything is.
+          const bool more = !ends || (stages > 1 && !last);
+          const At& whose = stages == 1 || last ? coming : at;
+          const int next_stage = stage == stages - 1 ? 0 : stage + 1;
+          if (starts) {
+            wait_for_copies_to_shared();
+            if constexpr (buffers > 1) wait_for_bulk_reads<buffers - 1>();
+            __syncthreads();
+            if (new_channels && stage == 0 && round == 0) {
+              if (Problem::bias) fill_bias(own.bias(), at);
+              // With one buffer there is a barrier, and a better time for weights, below.
+              if constexpr (buffers > 1) {
+                if (stages == 1 && turn > 0) fetch_weights(own, at, 0, 0);
+                wait_for_copies_to_shared();
+                __syncthreads();
+              }
+            }
+            if (buffers > 1 && more) {
+              if (stages > 1) fetch_weights(own, whose, next_stage, piece + 1);
+              fetch_inputs(own, whose, next_stage, piece + 1);
+            }
+          }
+          if (works) multiply(job, own, piece, sums);
+          if constexpr (buffers == 1) {
+            if (finishes || round == 0) {
+              // Now nobody reads these inputs any more, nor the outputs of the tile before.
+              wait_for_bulk_reads<0>();
+              __syncthreads();
+            }
+            if (finishes && more) {
+              if (stages > 1 || coming.group != at.group ||
+                  coming.channel_block != at.channel_block) {
+                fetch_weights(own, whose, next_stage, piece + 1);
+              }
+              fetch_inputs(own, whose, next_stage, piece + 1);
+            }
+          }
+          if (finishes) ++piece;
+        }
+        if constexpr (some_without_taps) {
+          if (round == 0) {
+            out.fill(own.bias());
+            __syncthreads();
+          }
+        }
+        if (works) {
+          not_finite |= Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
+        }
+      }
+      fence_before_bulk_copies();
+      if (__syncthreads_or(not_finite)) {
+        Repair<Problem, Plan>{input, packed, bias}(number, out);
+        fence_before_bulk_copies();
+        __syncthreads();
+      }
+      out.store();
+      if (ends) break;
+      new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
+      number = next;
+      at = coming;
     }
+    wait_for_bulk_reads<0>();
   }
 
  private:
-  struct Position {
-    Index n, group, channel_tile;
-    Coordinate q_d, q_h, q_w;
-  };
-
-  /// What a thread keeps in registers.
-  struct Sums {
-    float of[WalkD::slots][WalkH::slots][WalkW::slots][cells][tile];
-  };
-
-  /// Takes mixed-radix digits off a number, the lowest first; 32-bit division where that is enough.
-  struct Remainder {
-    Index value;
-    __device__ Index take(Index radix) {
-      if (radix == 1) return 0;
-      Index digit;
-      if constexpr (blocks < 0x7fffffff && cell_tiles + Plan::threads < 0x7fffffff) {
-        digit = unsigned(value) % unsigned(radix);
-        value = unsigned(value) / unsigned(radix);
-      } else {
-        digit = value % radix;
-        value /= radix;
-      }
-      return digit;
+  /// The parts of shared memory.
+  struct Shared {
+    unsigned char* start;
+    __device__ __forceinline__ unsigned* weights(int piece) const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      const int buffer = tile.stages > 1 ? piece % buffers : 0;
+      return reinterpret_cast<unsigned*>(start + buffer * int(tile.weight_bytes));
+    }
+    __device__ __forceinline__ int* table() const {
+      return reinterpret_cast<int*>(start + tiling_of<Problem, Plan>().table_at);
+    }
+    __device__ __forceinline__ float* bias() const {
+      return reinterpret_cast<float*>(start + tiling_of<Problem, Plan>().bias_at);
+    }
+    __device__ __forceinline__ Staged* inputs(int piece) const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      return reinterpret_cast<Staged*>(start + tile.input_at +
+                                       piece % buffers * int(tile.input_bytes));
     }
   };
 
-  static __device__ bool inside(Coordinate position, Index size) {
-    return position >= 0 && position < Coordinate(size);
+  static constexpr int sweeps_listed =
+      folded ? 0 : int(round_up(tiling_of<Problem, Plan>().sweeps + 1, 2));
+
+  /// The first use of each sweep, where the words of each use are staged.
+  static __device__ __forceinline__ void fill_table(int* table) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    for (int i = threadIdx.x; i < int(tile.table_numbers); i += int(Plan::threads)) {
+      const int sweep = i < int(tile.sweeps) ? i : int(tile.sweeps);
+      table[i] = i < sweeps_listed ? Packed::first_use(sweep) : Plan::offsets(i - sweeps_listed);
+    }
   }
 
-  __device__ __forceinline__ Sums compute(const Position& at, const WalkD& along_d,
-                                          const WalkH& along_h, const WalkW& along_w) const {
-    constexpr int reach = WalkW::fused_phases ? int(phases_of<Problem::w>().max_shift()) : 0;
-    Sums sums = {};
-    const Stored* x = input + at.n * x_batch + at.group * Packed::ic * x_channel + at.q_d * x_d +
-                      at.q_h * x_h + at.q_w * x_w;
-    const float* weights = packed + Packed::offset(at.group, at.channel_tile, 0);
+  __device__ __forceinline__ void fill_bias(float* staged, const At& at) const {
+    for (int i = threadIdx.x; i < at.channels(); i += int(Plan::threads)) {
+      staged[i] = Element::value(__ldg(bias + at.first_channel() + i));
+    }
+  }
 
+  /// Starts to bring the weights of a stage.
+  __device__ __forceinline__ void fetch_weights(const Shared& own, const At& at, int stage,
+                                                int piece) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
+    unsigned* const to = own.weights(piece);
+    for (int i = threadIdx.x * 4; i < int(tile.weight_words); i += int(Plan::threads) * 4) {
+      copy_to_shared<16>(to + i, from + i, true);
+    }
+  }
+
+  /// Starts to bring the inputs of a stage.
+  __device__ __forceinline__ void fetch_inputs(const Shared& own, const At& at, int stage,
+                                               int piece) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
+                     w = phases_of<Problem::w>();
+    constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
+    Stage<Problem, Plan>{input + at.image * Problem::in_channels * positions,
+                         own.inputs(piece),
+                         at.group,
+                         stage * int(tile.words * tile.per_word),
+                         at.d.cell - int(d.max_shift()),
+                         at.h.cell - int(h.max_shift()),
+                         at.w.cell - int(w.max_shift() + tile.lead)}();
+  }
+
+  static __device__ __forceinline__ void multiply(const Own& job, const Shared& own, int piece,
+                                                  float (&sums)[column_tiles][cell_tiles][4]) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const int lane = threadIdx.x % 32;
+    const Staged* cells[cell_tiles][2];
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Cell<Problem, Plan> cell(job.chunk, i, lane / 4 + 8 * half);
+        cells[i][half] = own.inputs(piece) + job.group * int(tile.words * tile.x_word) +
+                         cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
+                         (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);
+      }
+    }
+    const PackedColumns* const weights =
+        reinterpret_cast<const PackedColumns*>(own.weights(piece)) +
+        job.group * int(tile.fragments * 32) + lane;
+    const int* const table = own.table() + sweeps_listed;
+    const int begin = folded ? 0 : own.table()[job.sweep];
+    const int end = folded ? steps : own.table()[job.sweep + 1];
+    if constexpr (!moves && !apart) {
+      add_uses(begin, end, table, cells, weights, sums, sums);
+    } else {
 #pragma unroll 1
-    for (Index ic = 0; ic < Packed::ic; ++ic, x += x_channel, weights += Packed::taps * tile) {
-#pragma unroll(WalkD::unroll)
-      for (int step_d = 0; step_d < along_d.steps; ++step_d) {
-        const bool in_d = inside(at.q_d - along_d.shift(step_d), Problem::d.input);
-#pragma unroll(WalkH::unroll)
-        for (int step_h = 0; step_h < along_h.steps; ++step_h) {
-          const bool in_row = in_d && inside(at.q_h - along_h.shift(step_h), Problem::h.input);
-          const Stored* row = x - along_d.shift(step_d) * x_d - along_h.shift(step_h) * x_h;
-          // The inputs of all cells at all shifts; of one phase, at one step's shift.
-          Neighbour window[cells + reach];
-          if constexpr (WalkW::fused_phases) {
-#pragma unroll
-            for (int i = 0; i < cells + reach; ++i)
-              window[i] = load(row, in_row, at.q_w, reach - i);
-          }
-#pragma unroll(WalkW::unroll)
-          for (int step_w = 0; step_w < along_w.steps; ++step_w) {
-            if constexpr (!WalkW::fused_phases) {
-              window[0] = load(row, in_row, at.q_w, along_w.shift(step_w));
-            }
-            const Neighbour* const own = window + (WalkW::fused_phases ? reach - step_w : 0);
-            add_taps(along_d, along_h, along_w, step_d, step_h, step_w, weights, own, sums);
-          }
+      for (int first = begin; first < end; first += steps_together) {
+        float part[column_tiles][cell_tiles][4] = {};
+        float small[apart ? column_tiles : 1][cell_tiles][4] = {};
+        const int last = moves && first + steps_together < end ? first + steps_together : end;
+        if constexpr (apart) {
+          add_uses(first, last, table, cells, weights, part, small);
+        } else {
+          add_uses(first, last, table, cells, weights, part, part);
         }
-      }
-    }
-    return sums;
-  }
-
-  /// An input that a cell's outputs may need, and whether there is one: outside it must not even be
-  /// multiplied as zero, because the weight may be Inf or NaN.
-  struct Neighbour {
-    float value;
-    bool exists;
-  };
-
-  static __device__ __forceinline__ Neighbour load(const Stored* row, bool in_row, Coordinate q_w,
-                                                   Coordinate shift) {
-    const bool exists = in_row && inside(q_w - shift, Problem::w.input);
-    return {exists ? Element::operand(__ldg(row - shift * x_w)) : 0.0f, exists};
-  }
-
-  /// Adds all taps of three steps: own[c] is what cell c has there.
-  static __device__ __forceinline__ void add_taps(const WalkD& along_d, const WalkH& along_h,
-                                                  const WalkW& along_w, int step_d, int step_h,
-                                                  int step_w, const float* weights,
-                                                  const Neighbour* own, Sums& sums) {
 #pragma unroll
-    for (int i = 0; i < WalkD::most_taps; ++i) {
+        for (int c = 0; c < column_tiles; ++c) {
 #pragma unroll
-      for (int j = 0; j < WalkH::most_taps; ++j) {
+          for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
-        for (int k = 0; k < WalkW::most_taps; ++k) {
-          const int kd = along_d.taps_begin(step_d) + i;
-          const int kh = along_h.taps_begin(step_h) + j;
-          const int kw = along_w.taps_begin(step_w) + k;
-          if (kd >= along_d.taps_end(step_d) || kh >= along_h.taps_end(step_h) ||
-              kw >= along_w.taps_end(step_w)) {
-            continue;
-          }
-          float w[tile];
-          load_tile<tile>(weights + Packed::tap(kd, kh, kw) * tile, w);
-#pragma unroll
-          for (int c = 0; c < cells; ++c) {
-            float(&sum)[tile] = sums.of[along_d.slot(kd)][along_h.slot(kh)][along_w.slot(kw)][c];
-#pragma unroll
-            for (int t = 0; t < tile; ++t) {
-              sum[t] = own[c].exists ? fmaf(own[c].value, w[t], sum[t]) : sum[t];
+            for (int j = 0; j < 4; ++j) {
+              sums[c][i][j] += apart ? part[c][i][j] + small[c][i][j] : part[c][i][j];
             }
           }
         }
@@ -520,43 +1874,43 @@ struct Direct {
     }
   }
 
-  /// Writes sum plus bias to every output of this thread that exists.
-  __device__ __forceinline__ void store(const Position& at, const WalkD& along_d,
-                                        const WalkH& along_h, const WalkW& along_w,
-                                        const Sums& sums) const {
-    constexpr Phases phases_d = phases_of<Problem::d>();
-    constexpr Phases phases_h = phases_of<Problem::h>();
-    constexpr Phases phases_w = phases_of<Problem::w>();
-    const Index first = at.group * Packed::oc + at.channel_tile * tile;
-    // Of the first cell's phase 0, even where that does not exist.
-    Stored* y = output + at.n * y_batch + first * y_channel + phases_d.output(at.q_d, 0) * y_d +
-                phases_h.output(at.q_h, 0) * y_h + phases_w.output(at.q_w, 0) * y_w;
+  /// Where words t and t + 4 of a use are staged, counted from a cell (with whole steps, from its
+  /// word t).
+  static __device__ __forceinline__ int2 input_offsets(int use, const int* table) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (!tile.whole_steps) {
+      return reinterpret_cast<const int2*>(table)[use * 4 + threadIdx.x % 4];
+    } else {
+      const int offset = folded ? Plan::offsets(use) : table[use];
+      return {offset, offset + 4 * int(tile.x_word)};
+    }
+  }
+
+  static constexpr int unroll = folded ? steps : column_tiles * cell_tiles <= 4 ? 4 : 2;
+
+  static __device__ __forceinline__ void add_uses(int first, int end, const int* table,
+                                                  const Staged* const (&cells)[cell_tiles][2],
+                                                  const PackedColumns* weights,
+                                                  float (&sums)[column_tiles][cell_tiles][4],
+                                                  float (&small)[column_tiles][cell_tiles][4]) {
+#pragma unroll(unroll)
+    for (int use = first; use < end; ++use) {
+      const int2 offset = input_offsets(use, table);
+      typename Multiply::Cells a[cell_tiles];
 #pragma unroll
-    for (int t = 0; t < tile; ++t, y += y_channel) {
-      if (Packed::oc % tile != 0 && at.channel_tile * tile + t >= Packed::oc) break;
-      const float offset = Problem::bias ? Element::value(__ldg(bias + first + t)) : 0.0f;
+      for (int i = 0; i < cell_tiles; ++i) {
+        a[i].set(0, Stage<Problem, Plan>::word(cells[i][0] + offset.x));
+        a[i].set(1, Stage<Problem, Plan>::word(cells[i][1] + offset.x));
+        a[i].set(2, Stage<Problem, Plan>::word(cells[i][0] + offset.y));
+        a[i].set(3, Stage<Problem, Plan>::word(cells[i][1] + offset.y));
+      }
+      const unsigned used = folded ? Packed::used_tiles(use) : ~0u;
+      int fragment = folded ? Packed::first_fragment(use) : use * column_tiles;
 #pragma unroll
-      for (int d = 0; d < WalkD::slots; ++d) {
-        const Index phase_d = along_d.phase(d);
-        const bool in_d = inside(phases_d.output(at.q_d, phase_d), Problem::d.output());
-#pragma unroll
-        for (int h = 0; h < WalkH::slots; ++h) {
-          const Index phase_h = along_h.phase(h);
-          const bool in_h = inside(phases_h.output(at.q_h, phase_h), Problem::h.output());
-#pragma unroll
-          for (int c = 0; c < cells; ++c) {
-#pragma unroll
-            for (int w = 0; w < WalkW::slots; ++w) {
-              const Index phase_w = along_w.phase(w);
-              const bool in_w = inside(phases_w.output(at.q_w + c, phase_w), Problem::w.output());
-              const Index along_row = phases_w.output(c, phase_w) - phases_w.output(0, 0);
-              if (in_d && in_h && in_w) {
-                const float sum = sums.of[d][h][w][c][t];
-                y[phase_d * y_d + phase_h * y_h + along_row * y_w] =
-                    Element::rounded(Problem::bias ? sum + offset : sum);
-              }
-            }
-          }
+      for (int c = 0; c < column_tiles; ++c) {
+        if (used >> c & 1) {
+          const typename Multiply::Columns b(weights[fragment++ * 32]);
+          Multiply::template add<cell_tiles>(sums[c], small[c], a, b);
         }
       }
     }
@@ -566,7 +1920,7 @@ struct Direct {
 }  // namespace phaseconv
 
 // n4,ic32,oc32,i32x64x128,k3,s2,p1,tf32
-// direct:fused1,oc16,cells2,threads128
+// phase_mma:cells64,threads256,box1x1x64,block32,columns32,groups1,inputs32,buffers1,resident1
 namespace phaseconv::generated_0 {
 
 struct TheProblem {
@@ -582,24 +1936,41 @@ struct TheProblem {
   static constexpr bool bias = false;
 };
 
+__device__ constexpr int list_of_offsets[] = {208, 2448, 4688, 6928, 207, 2447, 4687, 6927, 140, 2380, 4620, 6860, 139, 2379, 4619, 6859, 72, 2312, 4552, 6792, 71, 2311, 4551, 6791, 4, 2244, 4484, 6724, 3, 2243, 4483, 6723, 208, 2448, 4688, 6928, 140, 2380, 4620, 6860, 72, 2312, 4552, 6792, 4, 2244, 4484, 6724, 208, 2448, 4688, 6928, 207, 2447, 4687, 6927, 72, 2312, 4552, 6792, 71, 2311, 4551, 6791, 208, 2448, 4688, 6928, 72, 2312, 4552, 6792, 208, 2448, 4688, 6928, 207, 2447, 4687, 6927, 140, 2380, 4620, 6860, 139, 2379, 4619, 6859, 208, 2448, 4688, 6928, 140, 2380, 4620, 6860, 208, 2448, 4688, 6928, 207, 2447, 4687, 6927, 208, 2448, 4688, 6928};
+__device__ constexpr int list_of_first_fragment[] = {0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96, 100, 104, 108, 112, 116, 120, 124, 128, 132, 136, 140, 144, 148, 152, 156, 160, 164, 168, 172, 176, 180, 184, 188, 192, 196, 200, 204, 208, 212, 216, 220, 224, 228, 232, 236, 240, 244, 248, 252, 256, 260, 264, 268, 272, 276, 280, 284, 288, 292, 296, 300, 304, 308, 312, 316, 320, 324, 328, 332, 336, 340, 344, 348, 352, 356, 360, 364, 368, 372, 376, 380, 384, 388, 392, 396, 400, 404, 408, 412, 416, 420, 424, 428};
+__device__ constexpr int list_of_used_tiles[] = {15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15};
+__device__ constexpr int list_of_step[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 0, 1, 2, 3, 16, 17, 18, 19, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3};
+__device__ constexpr int list_of_first_use[] = {0, 32, 48, 64, 72, 88, 96, 104, 108};
 struct ThePlan {
-  static constexpr int fused_axes = 1;
-  static constexpr int channel_tile = 16;
-  static constexpr int cell_tile = 2;
-  static constexpr int threads = 128;
+  static constexpr int box_d = 1;
+  static constexpr int box_h = 1;
+  static constexpr int box_w = 64;
+  static constexpr int group_block = 1;
+  static constexpr int channel_block = 32;
+  static constexpr int input_block = 32;
+  static constexpr int cell_tile = 64;
+  static constexpr int column_tile = 32;
+  static constexpr int threads = 256;
+  static constexpr int buffers = 1;
+  static __device__ int first_use(int i) { return list_of_first_use[i]; }
+  static __device__ int step(int i) { return list_of_step[i]; }
+  static __device__ int used_tiles(int i) { return list_of_used_tiles[i]; }
+  static __device__ int first_fragment(int i) { return list_of_first_fragment[i]; }
+  static __device__ int offsets(int i) { return list_of_offsets[i]; }
 };
 
-using Kernel = Direct<TheProblem, ThePlan>;
-static_assert(Kernel::blocks == 32768, "the host launches another number of blocks");
+using Kernel = PhaseMma<TheProblem, ThePlan>;
+static_assert(Kernel::blocks == 16384, "the host launches another number of blocks");
+static_assert(Kernel::shared_bytes == 215168, "the host asks for another size of shared memory");
 static_assert(Kernel::Packed::bytes == 110592, "the host allocates another size of packed weights");
 
-extern "C" __global__ __launch_bounds__(ThePlan::threads)
-void phaseconv_run_0(const Kernel::Stored* input, const float* packed, const Kernel::Stored* bias,
-    Kernel::Stored* output) {
+extern "C" __global__ __launch_bounds__(ThePlan::threads, 1)
+void phaseconv_run_0(const Kernel::Stored* input, const Kernel::Packed::Word* packed,
+    const Kernel::Stored* bias, Kernel::Stored* output) {
   Kernel{input, packed, bias, output}.run();
 }
 
-extern "C" __global__ void phaseconv_pack_0(const Kernel::Stored* weight, float* packed) {
+extern "C" __global__ void phaseconv_pack_0(const Kernel::Stored* weight, Kernel::Packed::Word* packed) {
   Kernel::Packed::pack(weight, packed);
 }
 
@@ -612,14 +1983,15 @@ namespace {
 struct Grid {
   const void* kernel;
   unsigned blocks, threads, shared_memory_bytes;
+  unsigned resident;  // more than 0: no more blocks than these on each multiprocessor; they loop
 };
 
 // One of each for every problem, in the order of their numbers.
 const Grid packs[] = {
-    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_pack_0), 109, 256, 0},
+    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_pack_0), 109, 256, 0, 0},
 };
 const Grid runs[] = {
-    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 32768, 128, 0},
+    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 16384, 256, 215168, 1},
 };
 
 // Launches on a stream of a device; the device that is current stays so. Null, or what went wrong.
@@ -631,8 +2003,15 @@ const char* launch(const Grid& grid, int device, void* stream, void** parameters
     error = cudaFuncSetAttribute(grid.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(grid.shared_memory_bytes));
   }
+  unsigned blocks = grid.blocks;
+  if (error == cudaSuccess && grid.resident > 0) {
+    int units = 0;
+    error = cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount, device);
+    const unsigned most = grid.resident * static_cast<unsigned>(units);
+    blocks = blocks < most ? blocks : most;
+  }
   if (error == cudaSuccess) {
-    error = cudaLaunchKernel(grid.kernel, dim3(grid.blocks), dim3(grid.threads), parameters,
+    error = cudaLaunchKernel(grid.kernel, dim3(blocks), dim3(grid.threads), parameters,
                              grid.shared_memory_bytes, static_cast<cudaStream_t>(stream));
   }
   if (before != device) cudaSetDevice(before);

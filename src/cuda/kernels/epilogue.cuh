@@ -60,7 +60,7 @@ struct Epilogue {
     bool not_finite = false;
 #pragma unroll
     for (int c = 0; c < column_tiles; ++c) {
-      const int first_column = (own.pass * column_tiles + c) * 8;
+      const int first_column = (own.sweep * column_tiles + c) * 8;
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         // The sum that lies beside this one, if a thread has both: one store for two.
@@ -71,7 +71,7 @@ struct Epilogue {
         const unsigned column = one_phase ? first_column : first_column + in_tile;
         const unsigned phase = column / columns;
         const int channel = column % columns + (one_phase ? in_tile : 0);
-        const bool exists = (column_tiles * tile.passes * 8 == tile.live_phases * columns ||
+        const bool exists = (column_tiles * tile.sweeps * 8 == tile.live_phases * columns ||
                              phase < unsigned(tile.live_phases)) &&
                             (tile.oc % columns == 0 || channel < channels);
         const int offset =

@@ -1,6 +1,6 @@
 // Weights packed for the phase_mma family, in the order in which warps read them:
 //
-//     [group][channel block][stage][fragment: pass, step, column tile][lane][k = t, t + 4]
+//     [group][channel block][stage][fragment: sweep, step, column tile][lane][k = t, t + 4]
 //
 // and of float32 the upper parts of both, then the lower ones (mma.cuh).
 //
@@ -37,27 +37,19 @@ struct Fragments {
            own * (tile.fragments * 32 * tile.lane_words);
   }
 
-  // Lists that the host made: the uses of steps, pass by pass.
-  static __device__ __forceinline__ int first_use(int pass) {
-    constexpr auto list = Plan::first_use;
-    return list[pass];
-  }
-  static __device__ __forceinline__ int step(int use) {
-    constexpr auto list = Plan::step;
-    return list[use];
-  }
+  // Lists that the host made: the uses of steps, sweep by sweep.
+  static __device__ __forceinline__ int first_use(int sweep) { return Plan::first_use(sweep); }
+  static __device__ __forceinline__ int step(int use) { return Plan::step(use); }
   static __device__ __forceinline__ int first_fragment(int use) {
     if constexpr (!tiling_of<Problem, Plan>().tiles_left_out) {
-      return use * int(tiling_of<Problem, Plan>().pass_tiles);
+      return use * int(tiling_of<Problem, Plan>().sweep_tiles);
     }
-    constexpr auto list = Plan::first_fragment;
-    return list[use];
+    return Plan::first_fragment(use);
   }
-  /// Column tiles of the pass, one bit each.
+  /// Column tiles of the sweep, one bit each.
   static __device__ __forceinline__ unsigned used_tiles(int use) {
     if constexpr (!tiling_of<Problem, Plan>().tiles_left_out) return ~0u;
-    constexpr auto list = Plan::used_tiles;
-    return unsigned(list[use]);
+    return unsigned(Plan::used_tiles(use));
   }
 
   /// Packs `weight` [ic, oc/g, kd, kh, kw]; any number of threads.
@@ -75,8 +67,9 @@ struct Fragments {
     const Index staged = tile.words * tile.per_word;
     const Index k = neighbour * tile.neighbour_words + channel_in % staged / tile.per_word;
     const Index column = phase * tile.channel_columns + channel_out % tile.plan.channel_block;
-    const int pass = int(column / 8 / tile.pass_tiles), in_pass = int(column / 8 % tile.pass_tiles);
-    int use = first_use(pass);
+    const int sweep = int(column / 8 / tile.sweep_tiles),
+              in_pass = int(column / 8 % tile.sweep_tiles);
+    int use = first_use(sweep);
     while (step(use) != int(k / 8)) ++use;
     const unsigned before = used_tiles(use) & ((1u << in_pass) - 1);
     const Index fragment = first_fragment(use) + __popc(before);
@@ -109,19 +102,19 @@ struct Fragments {
     const Index group = at / tile.channel_blocks * tile.plan.group_block + own_group;
     if (group >= Problem::groups) return 0;
 
-    // The last use that begins at this fragment or before it, and its pass.
+    // The last use that begins at this fragment or before it, and its sweep.
     int from = 0, to = int(tile.uses);
     while (to - from > 1) {
       const int middle = (from + to) / 2;
       (first_fragment(middle) <= fragment ? from : to) = middle;
     }
-    int pass = 0;
-    while (first_use(pass + 1) <= from) ++pass;
+    int sweep = 0;
+    while (first_use(sweep + 1) <= from) ++sweep;
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
     for (int i = first_fragment(from); i < fragment; ++i) rest &= rest - 1;
     const Index column =
-        (pass * tile.pass_tiles + __ffs(rest) - 1) * 8 + tile.tile_column(lane / 8, lane / 4 % 2);
+        (sweep * tile.sweep_tiles + __ffs(rest) - 1) * 8 + tile.tile_column(lane / 8, lane / 4 % 2);
 
     const Index k = step(from) * 8 + lane % 4 + (upper_k ? 4 : 0);
     const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;

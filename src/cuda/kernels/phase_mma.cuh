@@ -170,16 +170,15 @@ struct PhaseMma {
     }
   };
 
-  static constexpr int passes_listed =
-      folded ? 0 : int(round_up(tiling_of<Problem, Plan>().passes + 1, 2));
+  static constexpr int sweeps_listed =
+      folded ? 0 : int(round_up(tiling_of<Problem, Plan>().sweeps + 1, 2));
 
-  /// The first use of each pass, where the words of each use are staged.
+  /// The first use of each sweep, where the words of each use are staged.
   static __device__ __forceinline__ void fill_table(int* table) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr auto offsets = Plan::offsets;
     for (int i = threadIdx.x; i < int(tile.table_numbers); i += int(Plan::threads)) {
-      const int pass = i < int(tile.passes) ? i : int(tile.passes);
-      table[i] = i < passes_listed ? Packed::first_use(pass) : offsets[i - passes_listed];
+      const int sweep = i < int(tile.sweeps) ? i : int(tile.sweeps);
+      table[i] = i < sweeps_listed ? Packed::first_use(sweep) : Plan::offsets(i - sweeps_listed);
     }
   }
 
@@ -234,9 +233,9 @@ struct PhaseMma {
     const PackedColumns* const weights =
         reinterpret_cast<const PackedColumns*>(own.weights(piece)) +
         job.group * int(tile.fragments * 32) + lane;
-    const int* const table = own.table() + passes_listed;
-    const int begin = folded ? 0 : own.table()[job.pass];
-    const int end = folded ? steps : own.table()[job.pass + 1];
+    const int* const table = own.table() + sweeps_listed;
+    const int begin = folded ? 0 : own.table()[job.sweep];
+    const int end = folded ? steps : own.table()[job.sweep + 1];
     if constexpr (!moves && !apart) {
       add_uses(begin, end, table, cells, weights, sums, sums);
     } else {
@@ -271,8 +270,7 @@ struct PhaseMma {
     if constexpr (!tile.whole_steps) {
       return reinterpret_cast<const int2*>(table)[use * 4 + threadIdx.x % 4];
     } else {
-      constexpr auto list = Plan::offsets;
-      const int offset = folded ? list[use] : table[use];
+      const int offset = folded ? Plan::offsets(use) : table[use];
       return {offset, offset + 4 * int(tile.x_word)};
     }
   }

@@ -62,17 +62,17 @@ struct Place {
   }
 };
 
-/// What a warp computes at a time: a chunk of cells, for one group and one pass over columns.
+/// What a warp computes at a time: a chunk of cells, for one group and one sweep over columns.
 template <class Problem, class Plan>
 struct Unit {
-  int chunk, group, pass;
+  int chunk, group, sweep;
   __device__ __forceinline__ explicit Unit(unsigned number) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const unsigned rest = number / unsigned(tile.cell_chunks);
     chunk = number % unsigned(tile.cell_chunks);
     // What is always zero is a constant, and what depends on it too.
     group = tile.plan.group_block == 1 ? 0 : rest % unsigned(tile.plan.group_block);
-    pass = tile.passes == 1 ? 0 : rest / unsigned(tile.plan.group_block);
+    sweep = tile.sweeps == 1 ? 0 : rest / unsigned(tile.plan.group_block);
   }
 };
 

@@ -10,9 +10,9 @@
 // where a column is a phase that has taps and an output channel (phases slow, channels fast), and k
 // is a neighbour (a combination of shifts) and a word of input channels (neighbours slow). A word
 // is one channel, or two of a 16-bit type. k go in steps of eight, columns in tiles of eight,
-// several of which make a pass. A weight is zero where no tap leads from the neighbour to the
-// phase: where a step has one neighbour, and a tile (in unrolled code) or a pass (in loops) has one
-// phase, what is all zero is left out.
+// several of which make a sweep. A weight is zero where no tap leads from the neighbour to the
+// phase: where a step has one neighbour, and a tile (in unrolled code) or a sweep (in loops) has
+// one phase, what is all zero is left out.
 #pragma once
 
 #include "cuda/kernels/numbers.cuh"
@@ -62,10 +62,10 @@ struct Tiling {
   bool whole_steps;       ///< every step has one neighbour and eight words
   Index channel_columns;  ///< columns of a phase; more than `channel_block` in places
   Index column_tiles;     ///< of eight columns
-  Index pass_tiles;       ///< column tiles that a warp computes together
-  Index passes;           ///< that together have all columns
+  Index sweep_tiles;      ///< column tiles that a warp computes together
+  Index sweeps;           ///< that together have all columns
   Index cells, cell_chunks;
-  Index units;  ///< chunks of cells × groups × passes: a warp computes one at a time
+  Index units;  ///< chunks of cells × groups × sweeps: a warp computes one at a time
   Index warps, rounds;
 
   // Boxes along the axes, and tiles in all.
@@ -94,7 +94,7 @@ struct Tiling {
   // Weights, for a group block and a channel block.
   bool folded;                          ///< the steps are unrolled
   bool tiles_left_out, steps_left_out;  ///< where all weights are zero
-  Index uses;                           ///< steps of all passes
+  Index uses;                           ///< steps of all sweeps
   Index fragments;                      ///< of a stage and a group
   Index lane_words;                     ///< of each of a fragment's 32 lanes
   Index weight_words;                   ///< of a stage, all groups of the tile
@@ -125,11 +125,11 @@ struct Tiling {
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
-    pass_tiles = q.column_tile / 8;
-    passes = parts(column_tiles, pass_tiles);
+    sweep_tiles = q.column_tile / 8;
+    sweeps = parts(column_tiles, sweep_tiles);
     cells = q.box_d * q.box_h * q.box_w;
     cell_chunks = parts(cells, q.cell_tile);
-    units = cell_chunks * q.group_block * passes;
+    units = cell_chunks * q.group_block * sweeps;
     warps = q.threads / 32;
     rounds = parts(units, warps);
 
@@ -216,21 +216,21 @@ struct Tiling {
       runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
     }
 
-    const Index products = steps * pass_tiles * (q.cell_tile / 16) * (p.split ? 3 : 1);
-    folded = passes == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
+    const Index products = steps * sweep_tiles * (q.cell_tile / 16) * (p.split ? 3 : 1);
+    folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
     const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
     const bool step_has_one = neighbour_words % 8 == 0;
     tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
-    steps_left_out = !folded && step_has_one && channel_columns % (8 * pass_tiles) == 0;
-    uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * pass_tiles))
-                          : passes * steps;
+    steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
+    uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
+                          : sweeps * steps;
     fragments =
-        tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * pass_tiles;
+        tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
     lane_words = p.split ? 4 : 2;
     weight_words = q.group_block * fragments * 32 * lane_words;
     packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
-    // The first use of each pass and one beyond, and where each use's words are staged.
-    table_numbers = (folded ? 0 : round_up(passes + 1, 2)) +
+    // The first use of each sweep and one beyond, and where each use's words are staged.
+    table_numbers = (folded ? 0 : round_up(sweeps + 1, 2)) +
                     (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
 
     weight_bytes = weight_words * 4;
@@ -315,11 +315,11 @@ struct Tiling {
     return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
   }
 
-  /// Whether a pass has weights for a step; if tiles are left out, one bit for each that it has.
-  PHASECONV_FUNCTION unsigned used_tiles(Index pass, Index step) const {
+  /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
+  PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const {
     unsigned mask = 0;
-    for (Index tile = 0; tile < pass_tiles; ++tile) {
-      const Index column = (pass * pass_tiles + tile) * 8;
+    for (Index tile = 0; tile < sweep_tiles; ++tile) {
+      const Index column = (sweep * sweep_tiles + tile) * 8;
       const bool used = !(tiles_left_out || steps_left_out) ||
                         tap(step * 8 / neighbour_words, column / channel_columns) >= 0;
       if (used) mask |= 1u << tile;
