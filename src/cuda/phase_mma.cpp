@@ -19,8 +19,6 @@ constexpr Index kMostColumnTiles = 1024;
 // A thread has 255 registers; beside its sums it needs fragments of both operands and addresses.
 constexpr Index kMostSums = 64;
 constexpr Index kMostWarps = 16;
-// Registers beside the sums, as NVRTC 13 uses them.
-constexpr Index kOtherRegisters = 60;
 // Shared memory that the system keeps of every block.
 constexpr Index kReservedBytes = 1024;
 
@@ -42,14 +40,30 @@ Index sums_of_thread(const Problem& problem, const Plan& plan, const Tiling& til
   return sums * (kept + 1) <= 64 ? sums * (kept + 1) : sums * kept;
 }
 
+/// Registers of a thread, as NVRTC 13 uses them: beside sums and fragments those for what each lane
+/// works out for itself.
+Index registers_of_thread(const Problem& problem, const Plan& plan, const Tiling& tile) {
+  Index registers = sums_of_thread(problem, plan, tile) + 60;
+  if (!tile.whole_steps) registers += 12;
+  if (tile.channel_columns < 8) registers += 16;
+  if (plan.group_block > 1) registers += 24;
+  return std::min<Index>(registers, 255);
+}
+
+/// As many blocks as shared memory and registers allow. Each quarter of a multiprocessor has a
+/// quarter of the registers for its warps, in eights a thread.
 Index resident_blocks(const Problem& problem, const Machine& machine, const Plan& plan,
                       const Tiling& tile) {
-  const Index registers =
-      std::min<Index>(sums_of_thread(problem, plan, tile) + kOtherRegisters, 255);
-  const Index by_registers = machine.registers / (registers * plan.threads);
+  const Index registers = registers_of_thread(problem, plan, tile);
   const Index by_memory =
       (machine.shared_bytes + kReservedBytes) / (tile.shared_bytes + kReservedBytes);
-  return std::clamp<Index>(std::min({by_registers, by_memory, 2048 / Index{plan.threads}}), 1, 16);
+  Index blocks = 1;
+  for (Index more = 2; more <= std::min<Index>(by_memory, 16); ++more) {
+    const Index warps = parts(more * tile.warps, 4);
+    if (warps > 16 || machine.registers / 4 / 32 / warps / 8 * 8 < registers) break;
+    blocks = more;
+  }
+  return blocks;
 }
 
 /// What would overflow, or take too long to find out, before a tiling is made.
