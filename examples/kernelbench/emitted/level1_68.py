@@ -334,7 +334,7 @@ struct Tiling {
   bool whole_steps;       ///< every step has one neighbour and eight words
   Index channel_columns;  ///< columns of a phase; more than `channel_block` in places
   Index column_tiles;     ///< of eight columns
-  Index sweep_tiles;       ///< column tiles that a warp computes together
+  Index sweep_tiles;      ///< column tiles that a warp computes together
   Index sweeps;           ///< that together have all columns
   Index cells, cell_chunks;
   Index units;  ///< chunks of cells \xd7 groups \xd7 sweeps: a warp computes one at a time
@@ -1159,6 +1159,7 @@ struct Stage {
     constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
     constexpr int count = bytes / size;
     constexpr int lanes = lanes_for(in_w / count);
+    constexpr int turns = int(parts(in_w, lanes * count));
 #pragma unroll 1
     for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
       const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
@@ -1176,8 +1177,11 @@ struct Stage {
                                      : input;
       Staged* const to =
           staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
+      // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
 #pragma unroll 4
-      for (int x = int(threadIdx.x) % lanes * count; x < in_w; x += lanes * count) {
+      for (int turn = 0; turn < turns; ++turn) {
+        const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
+        if (in_w % (lanes * count) != 0 && x >= in_w) continue;
         const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
         if constexpr (bytes == 2) {
           to[x] = exists ? __ldg(from + x) : Stored(0);
