@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ class Carried:
         self.program = folder / "bin" / "phaseconv"
         self.package = folder / "python"
         self.site = folder / "site"
+        self.kernels = folder / "kernels"  # compiled ahead, if somebody did
         self.commit = (folder / "commit").read_text("utf-8").strip()
 
 
@@ -50,6 +52,8 @@ class Check:
         self.scratch = Path(tempfile.mkdtemp(prefix="phaseconv-check-"))
         # One cache for the whole check, so that it does not depend on earlier ones.
         os.environ["PHASECONV_CACHE"] = str(self.scratch / "cache")
+        if carried.kernels.is_dir():
+            shutil.copytree(carried.kernels, self.scratch / "cache")
         self.document: dict[str, Any] = {
             "schema_version": 1,
             "kind": "gpu check",
