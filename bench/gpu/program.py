@@ -190,6 +190,8 @@ def sanitized(done: Done, refusals: bool) -> dict[str, Any]:
     errors = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)", done.output + done.errors)
     clean = re.sub(r"=+ COMPUTE-SANITIZER|=+ .*SUMMARY: 0 .*", "", done.output)
     fine = (0, None, 3) if refusals else (0, None)
+    if done.code == 3 and refusals:
+        clean = re.sub(r"=+ Target application returned an error.*", "", clean)
     found = "========= " in clean or done.code not in fine
     return {
         "passed": len(re.findall(r"^pass\b", done.output, re.MULTILINE)),

@@ -103,7 +103,8 @@ def test_autocast(rank, dtype, device, spy):
 @pytest.mark.cuda
 @pytest.mark.parametrize("groups", [1, 2])
 def test_tf32_follows_pytorch(groups, monkeypatch):
-    x, w, b = data(2, "cuda", channels=(32, 16))
+    x, w, _ = data(2, "cuda", channels=(32, 16))
+    b = torch.randn(16 * groups, device="cuda")
     conv = torch.backends.cudnn.conv
     before = conv.fp32_precision
     try:
@@ -151,7 +152,8 @@ def test_results_do_not_depend_on_threads():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex64], ids=str)
 def test_other_types_are_pytorchs(dtype, device, spy):
     x, w, b = data(2, device, dtype)
-    assert torch.equal(phaseconv.conv_transpose2d(x, w, b), F.conv_transpose2d(x, w, b))
+    # Two calls of PyTorch's may differ in their last bits on a GPU.
+    torch.testing.assert_close(phaseconv.conv_transpose2d(x, w, b), F.conv_transpose2d(x, w, b))
     assert (spy.ours, spy.theirs) == (0, 1)
 
 

@@ -1,0 +1,129 @@
+// The geometry of phase_mma that host and kernels share: what its parts promise each other.
+#include <gtest/gtest.h>
+
+#include <random>
+#include <set>
+
+#include "cuda/compile.h"
+#include "cuda/kernels/tiling.cuh"
+#include "cuda/source.h"
+#include "phaseconv/problem.h"
+
+namespace phaseconv::cuda {
+namespace {
+
+TEST(Phases, LiveOnesAndShiftsNameEveryTapOnce) {
+  std::mt19937 random(7);
+  const auto draw = [&](Index most) { return 1 + static_cast<Index>(random() % most); };
+  for (int i = 0; i < 2000; ++i) {
+    const Axis axis{.input = 9, .kernel = draw(9), .stride = draw(6), .dilation = draw(7)};
+    const Phases phases(axis);
+    std::set<Index> taps;
+    for (Index n = 0; n < phases.live_count(); ++n) {
+      EXPECT_EQ(phases.first_tap(phases.live_phase(n)), n);
+      for (Index at = 0; at < phases.shift_count(); ++at) {
+        const Index tap = phases.tap_between(n, phases.shift_at(at));
+        if (tap == axis.kernel) continue;
+        EXPECT_EQ(phases.phase(tap), phases.live_phase(n));
+        EXPECT_EQ(phases.shift(tap), phases.shift_at(at));
+        EXPECT_EQ(phases.shift_index(tap), at);
+        EXPECT_TRUE(taps.insert(tap).second) << "a tap twice";
+      }
+    }
+    EXPECT_EQ(taps.size(), static_cast<std::size_t>(axis.kernel));
+  }
+}
+
+constexpr const char* kProblems[] = {
+    "n4,ic32,oc32,g4,i32x64x128,k3,s2,p1",
+    "n3,ic30,oc18,g6,i17x29x41,k3x4x5,s2x3x2,p1x2x0,op1x0x1,bias,f16",
+    "ic64,oc64,g64,i48x48x48,k4,s2,p1,cl",
+    "ic56,oc1,i256x256,k9,s3,p4,op2,bias,bf16",
+    "ic513,oc2,i7,k3,s2,p1,f16,cl",
+    "n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,tf32",
+};
+
+Tiling tiling(const Problem& problem, const Plan& plan) {
+  return Tiling(
+      {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
+       problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
+       problem.layout == Layout::channels_last, problem.type == DataType::f32},
+      {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
+       plan.input_block, plan.cell_tile, plan.column_tile, plan.threads, plan.buffers});
+}
+
+/// Calls body(problem, tiling) for the legal plans, a few hundred of each problem.
+template <class Body>
+void for_each_tiling(const Body& body) {
+  const Machine machine = typical_machine("sm_90a");
+  for (const char* text : kProblems) {
+    SCOPED_TRACE(text);
+    const Problem problem = parse(text);
+    const Family& family = kernel_family({.family = "phase_mma"}).family;
+    const std::vector<Plan> plans = family.plans(problem, machine);
+    const std::size_t step = plans.size() / 200 + 1;
+    for (std::size_t i = 0; i < plans.size(); i += step) {
+      if (!family.refusal(problem, machine, plans[i]).empty()) continue;
+      SCOPED_TRACE(to_string(plans[i]));
+      body(problem, tiling(problem, plans[i]));
+    }
+  }
+}
+
+TEST(Tiling, WordsAreReadFromWhereTheyAreStaged) {
+  for_each_tiling([](const Problem&, const Tiling& tile) {
+    const Index last_cell = (tile.plan.box_d - 1) * tile.x_d + (tile.plan.box_h - 1) * tile.x_h +
+                            (tile.plan.box_w - 1) * tile.x_w;
+    for (Index k = 0; k < tile.steps * 8; ++k) {
+      const Index offset = tile.input_offset(k);
+      EXPECT_GE(offset, 0);
+      EXPECT_LT(last_cell + offset + (tile.per_word - 1) * tile.x_channel, tile.input_count);
+    }
+    EXPECT_LE(tile.input_count * tile.staged_size, tile.input_bytes);
+  });
+}
+
+TEST(Tiling, EveryWeightHasOneFragment) {
+  for_each_tiling([](const Problem& problem, const Tiling& tile) {
+    Index fragments = 0;
+    std::set<std::pair<Index, Index>> products;  // of a neighbour and a phase
+    for (Index sweep = 0; sweep < tile.sweeps; ++sweep) {
+      for (Index step = 0; step < tile.steps; ++step) {
+        const unsigned used = tile.used_tiles(sweep, step);
+        fragments += used == 0             ? 0
+                     : tile.tiles_left_out ? __builtin_popcount(used)
+                                           : tile.sweep_tiles;
+        for (Index at = 0; at < tile.sweep_tiles; ++at) {
+          if ((used >> at & 1) == 0) continue;
+          const Index column = (sweep * tile.sweep_tiles + at) * 8;
+          for (Index c = column; c < column + 8; ++c) {
+            for (Index k = step * 8; k < step * 8 + 8; ++k) {
+              const Index neighbour = k / tile.neighbour_words, phase = c / tile.channel_columns;
+              if (tile.tap(neighbour, phase) >= 0) products.insert({neighbour, phase});
+            }
+          }
+        }
+      }
+    }
+    EXPECT_EQ(fragments, tile.fragments);
+    EXPECT_EQ(products.size(), static_cast<std::size_t>(problem.kernel_positions()));
+  });
+}
+
+TEST(Tiling, OutputsLieAsInMemoryModulo16Bytes) {
+  for_each_tiling([](const Problem&, const Tiling& tile) {
+    const Index unit = 16 / tile.problem.element_bytes;
+    EXPECT_EQ((tile.y_d - tile.to_d) % unit, 0);
+    EXPECT_EQ((tile.y_h - tile.to_h) % unit, 0);
+    EXPECT_EQ((tile.y_w - tile.to_w) % unit, 0);
+    EXPECT_EQ((tile.y_c - tile.to_c) % unit, 0);
+    const Index last = (tile.out_d - 1) * tile.y_d + (tile.out_h - 1) * tile.y_h +
+                       (tile.out_w - 1) * tile.y_w + (tile.out_c - 1) * tile.y_c;
+    EXPECT_LT(last, tile.output_elements);
+    EXPECT_LE(tile.output_elements + unit, tile.output_bytes / tile.problem.element_bytes);
+    EXPECT_LE(tile.output_at + tile.plan.buffers * tile.output_bytes, tile.shared_bytes);
+  });
+}
+
+}  // namespace
+}  // namespace phaseconv::cuda
