@@ -250,7 +250,8 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double multiply = uses * (cell_tiles * (split ? kCycles.use_split : kCycles.use) + 4) +
                           products + fragments * kCycles.fragment;
   const double column_tile =
-      kCycles.column_tile + kCycles.conflict * number(tile.conflicts(tile.y_c));
+      kCycles.column_tile +
+      kCycles.conflict * number(tile.conflicts(tile.lane_columns(), tile.y_c));
   const double write = number(tile.column_tiles) * cell_tiles * column_tile +
                        sweeps * (30 + cell_tiles * kCycles.sweep_cells);
   // What a tile keeps busy, in cycles of a multiprocessor.

@@ -471,10 +471,11 @@ struct Tiling {
       if (p.element_bytes == 2 && channel_columns == 1 && w.live_count() == 2) lane_column = 2;
       // Of the gaps that may follow a channel the one with the fewest bank conflicts.
       if (y_c != to_c) {
+        const LaneColumns lanes = lane_columns();
         const Index least_y_c = y_c;
         Index best = 32;
         for (Index gap = 0; gap < 8 && best > 1; ++gap) {
-          const Index ways = conflicts(least_y_c + gap * unit);
+          const Index ways = conflicts(lanes, least_y_c + gap * unit);
           if (ways < best) best = ways, y_c = least_y_c + gap * unit;
         }
       }
@@ -541,21 +542,36 @@ struct Tiling {
     return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
   }
 
-  /// How many of a warp's lanes meet in one bank as they write a sum each, with channels so far
-  /// apart: eight cells, and four columns.
-  PHASECONV_FUNCTION Index conflicts(Index channel_stride) const {
+  /// Where the columns of lanes t = 0..3 lie, counted from a cell: their phases, without channels,
+  /// and how many channels on.
+  struct LaneColumns {
+    Index offset[4], channel[4];
+  };
+  PHASECONV_FUNCTION LaneColumns lane_columns() const {
+    const Phases d(problem.d), h(problem.h), w(problem.w);
+    LaneColumns lanes = {};
+    for (Index t = 0; t < 4; ++t) {
+      const Index column = tile_column(t, 0);
+      const Index number = column / channel_columns % live_phases;
+      const Index live_w = w.live_count(), live_h = h.live_count();
+      lanes.channel[t] = column % channel_columns;
+      lanes.offset[t] = d.live_phase(number / (live_w * live_h)) * y_d +
+                        h.live_phase(number / live_w % live_h) * y_h +
+                        w.live_phase(number % live_w) * y_w;
+    }
+    return lanes;
+  }
+  /// How many of a warp's lanes meet in one bank as they write a sum each, of eight cells and four
+  /// columns, with channels so far apart.
+  PHASECONV_FUNCTION Index conflicts(const LaneColumns& lanes, Index channel_stride) const {
     Index used[32] = {};
     Index most_used = 0;
     for (Index t = 0; t < 4; ++t) {
-      const Index column = tile_column(t, 0);
-      const Index in_phase = column % channel_columns;
-      const Phase at = phase(column / channel_columns % live_phases);
-      const Index first = in_phase * channel_stride + Phases(problem.d).live_phase(at.d) * y_d +
-                          Phases(problem.h).live_phase(at.h) * y_h +
-                          Phases(problem.w).live_phase(at.w) * y_w;
       Index before = -1;
       for (Index g = 0; g < 8; ++g) {
-        const Index word = (first + g * problem.w.stride * y_w) * problem.element_bytes / 4;
+        const Index element =
+            lanes.offset[t] + lanes.channel[t] * channel_stride + g * problem.w.stride * y_w;
+        const Index word = element * problem.element_bytes / 4;
         if (word == before) continue;
         before = word;
         most_used = most(most_used, ++used[word % 32]);
