@@ -23,7 +23,15 @@ Index share(Index extent, Index limit, Index block) {
   return round_up(ceil_div(extent, ceil_div(extent, most)), block);
 }
 
-Index halved(Index size, Index block) { return round_up(ceil_div(size, 2), block); }
+/// Halves a size above `least`, in whole blocks, while that is `wanted` and makes it smaller.
+template <typename F>
+void halve(Index& size, Index least, Index block, F wanted) {
+  while (size > least && wanted()) {
+    const Index half = round_up(ceil_div(size, 2), block);
+    if (half == size) return;
+    size = half;
+  }
+}
 
 /// Chooses the box of cells and the block of channels for a register tile: as much as the sums and
 /// the cache hold, but enough tasks for the threads.
@@ -53,22 +61,16 @@ void choose_box(Plan& plan, Lanes lanes, const Problem& problem, const Machine& 
   const auto large = [&] {
     return tiling().staged_floats() * static_cast<Index>(sizeof(float)) > machine.cache_bytes / 2;
   };
-  while (plan.box[1] > 1 && plane() > least_cells && large()) {
-    plan.box[1] = halved(plan.box[1], 1);
-  }
-  while (plan.box[2] > least_cells && large()) plan.box[2] = halved(plan.box[2], cell_unit);
+  halve(plan.box[1], 1, 1, [&] { return plane() > least_cells && large(); });
+  halve(plan.box[2], least_cells, cell_unit, large);
   plan.channel_block = share(channels, std::max(room / plane(), Index{1}), channel_unit);
 
   const Index wanted = tasks_a_unit * machine.units;
   const auto few = [&] { return machine.units > 1 && tiling().tasks < wanted; };
-  while (few() && plan.box[0] > 1) plan.box[0] = halved(plan.box[0], 1);
-  while (few() && plan.box[1] > 1 && plane() > least_cells) plan.box[1] = halved(plan.box[1], 1);
-  while (few() && plan.box[2] > least_cells && plan.box[2] > cell_unit) {
-    plan.box[2] = halved(plan.box[2], cell_unit);
-  }
-  while (few() && plan.channel_block > channel_unit) {
-    plan.channel_block = halved(plan.channel_block, channel_unit);
-  }
+  halve(plan.box[0], 1, 1, few);
+  halve(plan.box[1], 1, 1, [&] { return plane() > least_cells && few(); });
+  halve(plan.box[2], std::max(least_cells, cell_unit), cell_unit, few);
+  halve(plan.channel_block, channel_unit, channel_unit, few);
 }
 
 /// For each number of rows the most vectors that still fit in registers and have columns to work
