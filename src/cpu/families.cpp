@@ -8,13 +8,13 @@
 namespace phaseconv::cpu {
 namespace {
 
-constexpr Index sums_floats = Index{1} << 14;  ///< of a task, so that they stay near the registers
-constexpr Index least_cells = 64;              ///< of a task, before its channels are split
-constexpr Index most_cells = 2048;             ///< of a plane of a task
-constexpr Index usual_block = 32;              ///< channels that pay for staging their input
-constexpr Index contiguous_block = 64;         ///< and where they lie side by side in the output
-constexpr Index fused_cells = 96;              ///< cells of a plane for which all phases are kept
-constexpr Index tasks_a_unit = 4;              ///< so that no thread waits long for the last one
+constexpr Index sums_share = 8;         ///< of the second-level cache, for a task's sums
+constexpr Index least_cells = 64;       ///< of a task, before its channels are split
+constexpr Index most_cells = 2048;      ///< of a plane of a task
+constexpr Index usual_block = 32;       ///< channels that pay for staging their input
+constexpr Index contiguous_block = 64;  ///< and where they lie side by side in the output
+constexpr Index fused_cells = 96;       ///< cells of a plane for which all phases are kept
+constexpr Index tasks_a_unit = 4;       ///< so that no thread waits long for the last one
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -46,8 +46,9 @@ void choose_box(Plan& plan, Lanes lanes, const Problem& problem, const Machine& 
   const bool first = problem.layout == Layout::channels_first;
   const Index block =
       round_up(std::min(channels, first ? usual_block : contiguous_block), channel_unit);
-  Index room = sums_floats / (phases[1].count() * phases[2].count());
-  if (room < block * fused_cells) room = sums_floats / phases[2].count();
+  const Index sums = machine.cache_bytes / sums_share / static_cast<Index>(sizeof(float));
+  Index room = sums / (phases[1].count() * phases[2].count());
+  if (room < block * fused_cells) room = sums / phases[2].count();
 
   const Index pitch = phases[2].cells() + phases[2].max_shift();
   const Index cells = std::clamp(room / block, std::min(room, cell_unit), most_cells);
