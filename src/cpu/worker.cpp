@@ -76,6 +76,7 @@ class Worker {
               phases[a] = std::min(t.phase_block[a], t.phases[a + 1].count() - phase[a]);
             }
             std::fill_n(started, t.phase_block[0] * t.phase_block[1], false);
+            expect_output();
             accumulate(taps_of(t.phases[0], rd));
             finish_sums();
             write();
@@ -293,6 +294,28 @@ class Worker {
       }
     }
     if (count > 0) flush();
+  }
+
+  /// Announces what `write` will write.
+  void expect_output() const {
+    const auto first = [this](std::size_t a) {
+      return std::max(t.phases[a].output(cell[a], phase[a - 1]), Index{0});
+    };
+    const auto end = [&](std::size_t a) {
+      const Index last =
+          t.phases[a].output(cell[a] + cells[a] - 1, phase[a - 1] + phases[a - 1] - 1);
+      return std::clamp(last + 1, first(a), sizes[a]);
+    };
+    OutputBlock block;
+    block.n = n;
+    block.channel = group * t.channels + channel;
+    block.channels = channels;
+    block.plane = o_d;
+    block.row_begin = first(1);
+    block.row_end = end(1);
+    block.begin = first(2);
+    block.end = end(2);
+    writer.expect(block);
   }
 
   void write() {
