@@ -72,7 +72,7 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
 
   Index taps = 1;  // the most that a phase has
   for (const Phases& axis : phases) taps *= ceil_div(axis.axis.kernel, axis.tap_step);
-  depth_at_once = taps_w_first || taps > tap_capacity ? depth : taps > few_taps ? 32 : 64;
+  depth_at_once = taps_w_first || taps > tap_capacity ? depth : taps > few_taps ? 64 : 128;
 
   const Index row = box[2] + window[2] - 1;
   const Index plane = (box[1] + window[1] - 1) * row;
