@@ -1,6 +1,7 @@
 // Candidates, refusals, the choice, and forcing it: no device, no compiler.
 #include <gtest/gtest.h>
 
+#include "cpu/families.h"
 #include "cuda/compile.h"
 #include "cuda/source.h"
 #include "plan/plan.h"
@@ -67,6 +68,24 @@ TEST(Planner, EveryProblemHasADirectPlan) {
     const cuda::KernelSource source = cuda::generate_source(problem, decision.plan());
     EXPECT_NE(source.text.find("phaseconv_run"), std::string::npos);
     EXPECT_EQ(source.packed_bytes % sizeof(float), 0u);
+  }
+}
+
+// Register tiles wider than the least box, caches too small for any: the search must still end.
+TEST(Planner, EveryProblemHasACpuPlanForEveryVectorLength) {
+  for (const char* text :
+       {"n4,ic32,oc32,g4,i32x64x128,k3,s2,p1", "ic1536,oc768,i860,k16,s8,p4,bias",
+        "ic256,oc256,i80x80,k2,s2,cl", "ic64,oc64,g64,i48x48x48,k4,s2,p1", "ic1,oc1,i1,k1",
+        "ic3,oc5,i4,k9,s1000,d7", "ic1,oc1,i3,k2,d2000000"}) {
+    for (const Index lanes : {1, 4, 8, 16}) {
+      for (const Index cache : {Index{1} << 14, Index{1} << 19, Index{1} << 21}) {
+        const Machine cpu{"test", "AVX3", 2, lanes, lanes < 16 ? 16 : 32, 2e10, 3e11, cache};
+        const Problem problem = parse(text);
+        const Decision decision = decide(problem, cpu, cpu::families(), "");
+        EXPECT_TRUE(decision.candidates.front().refusal.empty()) << text;
+        EXPECT_GT(decision.seconds(), 0) << text;
+      }
+    }
   }
 }
 

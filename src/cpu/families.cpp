@@ -8,13 +8,13 @@
 namespace phaseconv::cpu {
 namespace {
 
-constexpr Index sums_floats = Index{1} << 14;  ///< of a task, so that they stay near the registers
-constexpr Index least_cells = 64;              ///< of a task, before its channels are split
-constexpr Index most_cells = 2048;             ///< of a plane of a task
-constexpr Index usual_block = 32;              ///< channels that pay for staging their input
-constexpr Index contiguous_block = 64;         ///< and where they lie side by side in the output
-constexpr Index fused_cells = 96;              ///< cells of a plane for which all phases are kept
-constexpr Index tasks_a_unit = 4;              ///< so that no thread waits long for the last one
+constexpr Index sums_share = 8;         ///< of the second-level cache, for a task's sums
+constexpr Index least_cells = 64;       ///< of a task, before its channels are split
+constexpr Index most_cells = 2048;      ///< of a plane of a task
+constexpr Index usual_block = 32;       ///< channels that pay for staging their input
+constexpr Index contiguous_block = 64;  ///< and where they lie side by side in the output
+constexpr Index fused_cells = 96;       ///< cells of a plane for which all phases are kept
+constexpr Index tasks_a_unit = 4;       ///< so that no thread waits long for the last one
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -23,7 +23,15 @@ Index share(Index extent, Index limit, Index block) {
   return round_up(ceil_div(extent, ceil_div(extent, most)), block);
 }
 
-Index halved(Index size, Index block) { return round_up(ceil_div(size, 2), block); }
+/// Halves a size above `least`, in whole blocks, while that is `wanted` and makes it smaller.
+template <typename F>
+void halve(Index& size, Index least, Index block, F wanted) {
+  while (size > least && wanted()) {
+    const Index half = round_up(ceil_div(size, 2), block);
+    if (half == size) return;
+    size = half;
+  }
+}
 
 /// Chooses the box of cells and the block of channels for a register tile: as much as the sums and
 /// the cache hold, but enough tasks for the threads.
@@ -38,8 +46,9 @@ void choose_box(Plan& plan, Lanes lanes, const Problem& problem, const Machine& 
   const bool first = problem.layout == Layout::channels_first;
   const Index block =
       round_up(std::min(channels, first ? usual_block : contiguous_block), channel_unit);
-  Index room = sums_floats / (phases[1].count() * phases[2].count());
-  if (room < block * fused_cells) room = sums_floats / phases[2].count();
+  const Index sums = machine.cache_bytes / sums_share / static_cast<Index>(sizeof(float));
+  Index room = sums / (phases[1].count() * phases[2].count());
+  if (room < block * fused_cells) room = sums / phases[2].count();
 
   const Index pitch = phases[2].cells() + phases[2].max_shift();
   const Index cells = std::clamp(room / block, std::min(room, cell_unit), most_cells);
@@ -53,22 +62,16 @@ void choose_box(Plan& plan, Lanes lanes, const Problem& problem, const Machine& 
   const auto large = [&] {
     return tiling().staged_floats() * static_cast<Index>(sizeof(float)) > machine.cache_bytes / 2;
   };
-  while (plan.box[1] > 1 && plane() > least_cells && large()) {
-    plan.box[1] = halved(plan.box[1], 1);
-  }
-  while (plan.box[2] > least_cells && large()) plan.box[2] = halved(plan.box[2], cell_unit);
+  halve(plan.box[1], 1, 1, [&] { return plane() > least_cells && large(); });
+  halve(plan.box[2], least_cells, cell_unit, large);
   plan.channel_block = share(channels, std::max(room / plane(), Index{1}), channel_unit);
 
   const Index wanted = tasks_a_unit * machine.units;
   const auto few = [&] { return machine.units > 1 && tiling().tasks < wanted; };
-  while (few() && plan.box[0] > 1) plan.box[0] = halved(plan.box[0], 1);
-  while (few() && plan.box[1] > 1 && plane() > least_cells) plan.box[1] = halved(plan.box[1], 1);
-  while (few() && plan.box[2] > least_cells && plan.box[2] > cell_unit) {
-    plan.box[2] = halved(plan.box[2], cell_unit);
-  }
-  while (few() && plan.channel_block > channel_unit) {
-    plan.channel_block = halved(plan.channel_block, channel_unit);
-  }
+  halve(plan.box[0], 1, 1, few);
+  halve(plan.box[1], 1, 1, [&] { return plane() > least_cells && few(); });
+  halve(plan.box[2], std::max(least_cells, cell_unit), cell_unit, few);
+  halve(plan.channel_block, channel_unit, channel_unit, few);
 }
 
 /// For each number of rows the most vectors that still fit in registers and have columns to work

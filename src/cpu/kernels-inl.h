@@ -9,6 +9,8 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include <cstring>
+#include <type_traits>
 #include <utility>
 
 HWY_BEFORE_NAMESPACE();
@@ -253,9 +255,24 @@ HWY_INLINE void StreamLine(const float* from, float* to) {
   for (Index i = 0; i < kLine; i += kLanes) hn::Stream(hn::LoadU(f, from + i), f, to + i);
 }
 
+/// Copies fewer floats than a line has: a half, a quarter and so on. Neighbours may be other
+/// threads'.
+HWY_INLINE void CopySome(const float* from, Index count, float* to) {
+  const auto copy = [&](auto size) {
+    if ((count & size) == 0) return;
+    std::memcpy(to, from, size * sizeof(float));
+    from += size;
+    to += size;
+  };
+  copy(std::integral_constant<int, 8>());
+  copy(std::integral_constant<int, 4>());
+  copy(std::integral_constant<int, 2>());
+  copy(std::integral_constant<int, 1>());
+}
+static_assert(kLine == 16);
+
 inline void DropPending(PendingLine& pending) {
-  float* const line = pending.next - pending.count;
-  for (Index i = 0; i < pending.count; ++i) line[i] = pending.values[i];
+  CopySome(pending.values, pending.count, pending.next - pending.count);
   pending.count = 0;
 }
 
@@ -264,29 +281,31 @@ inline void Flush(PendingLine& pending) {
   hwy::FlushStream();
 }
 
+/// What comes before the first whole line, at most `count`, which is what `to` lacks to its end.
+HWY_INLINE void StreamHead(const float* from, Index count, float* to, PendingLine& pending) {
+  if (pending.count + count == kLine) {
+    CopySome(from, count, pending.values + pending.count);
+    StreamLine(pending.values, to - pending.count);
+    pending.count = 0;
+  } else {  // the line that someone else has begun
+    DropPending(pending);
+    CopySome(from, count, to);
+  }
+}
+
 inline void Stream(const float* from, Index count, float* to, PendingLine& pending) {
   if (pending.next != to) DropPending(pending);
-  const float* const end = from + count;
-  if (pending.count > 0) {
-    while (pending.count < kLine && from < end) pending.values[pending.count++] = *from++;
-    pending.next = to + count;
-    if (pending.count < kLine) return;
-    StreamLine(pending.values, pending.next - (end - from) - kLine);
-    pending.count = 0;
-    to = pending.next - (end - from);
-  } else {
-    // The line that someone else has begun.
-    const auto at = reinterpret_cast<std::uintptr_t>(to) / sizeof(float);
-    for (Index i = static_cast<Index>(at % kLine); i % kLine != 0 && from < end; ++i) {
-      *to++ = *from++;
-    }
+  const auto place = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) / sizeof(float));
+  const Index head = (kLine - place % kLine) % kLine;
+  Index i = 0;
+  if (head > 0 && head <= count) {
+    StreamHead(from, head, to, pending);
+    i = head;
   }
-  for (; end - from >= kLine; from += kLine, to += kLine) StreamLine(from, to);
-  while (from < end) {
-    pending.values[pending.count++] = *from++;
-    ++to;
-  }
-  pending.next = to;
+  for (; i + kLine <= count; i += kLine) StreamLine(from + i, to + i);
+  CopySome(from + i, count - i, pending.values + pending.count);
+  pending.count += count - i;
+  pending.next = to + count;
 }
 
 inline void Transpose(const float* from, Index rows, Index columns, Index from_pitch, float* to,

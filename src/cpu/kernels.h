@@ -68,9 +68,9 @@ struct Runs {
 /// The last, unfinished cache line of a row of outputs that goes past the caches: only whole lines
 /// should, and the next row may go on where this one ended.
 struct PendingLine {
-  float values[16];
+  float values[16];       ///< from the line's beginning, or from where we began
   float* next = nullptr;  ///< where the next value would go
-  Index count = 0;        ///< of values, from the line's beginning
+  Index count = 0;        ///< of values
 };
 
 struct Kernels {

@@ -98,6 +98,31 @@ struct Reach {
   Index from, extent, begin, end;
 };
 
+/// Where the input of a part lies. Steps are in elements.
+struct Source {
+  Source(const Tiling& t, const Region& region, const Part& part)
+      : h(t.problem.axes[1], region.cell[1], region.cells[1], part.shift_begin[1],
+          part.shift_end[1]),
+        w(t.problem.axes[2], region.cell[2], region.cells[2], part.shift_begin[2],
+          part.shift_end[2]),
+        size(static_cast<Index>(element_size(t.problem.type))),
+        channel_step(t.input_first ? t.problem.input_positions() : 1),
+        position_step(t.input_first ? 1 : t.problem.in_channels),
+        row_step(t.problem.axes[2].input * position_step),
+        plane_step(t.problem.axes[1].input * row_step),
+        first(region.n * t.problem.in_channels * t.problem.input_positions() +
+              (region.channel + part.depth_begin) * channel_step + (h.from + h.begin) * row_step +
+              (w.from + w.begin) * position_step) {}
+
+  Index rows() const { return h.end - h.begin; }
+  Index width() const { return w.end - w.begin; }
+
+  Reach h, w;
+  Index size;  ///< bytes of an element
+  Index channel_step, position_step, row_step, plane_step;
+  Index first;  ///< the first position inside, of plane 0
+};
+
 }  // namespace
 
 Index staged_row(const Tiling& t, Index cell, Index cells) {
@@ -107,51 +132,38 @@ Index staged_row(const Tiling& t, Index cell, Index cells) {
   return w.extent - std::min(w.begin, w.extent - w.end);
 }
 
-Staged stage(const Tiling& t, const Kernels& kernels, const std::byte* input, Index n,
-             Index channel, const std::array<Index, 3>& cell, const std::array<Index, 3>& cells,
+Staged stage(const Tiling& t, const Kernels& kernels, const std::byte* input, const Region& region,
              const Part& part, Index plane_begin, Index plane_end, float* to, float* run) {
-  const Problem& p = t.problem;
-  const auto reach = [&](std::size_t a) {
-    return Reach(p.axes[a], cell[a], cells[a], part.shift_begin[a], part.shift_end[a]);
-  };
-  const Reach h = reach(1), w = reach(2);
-
+  const Source source(t, region, part);
+  const Reach &h = source.h, &w = source.w;
   Staged staged;
   staged.data = to;
   staged.slot = t.staged_slot;
-  staged.row = staged_row(t, cell[2], cells[2]);
+  staged.row = staged_row(t, region.cell[2], region.cells[2]);
   staged.position_step = t.lanes == Lanes::cells ? 1 : t.staged_pitch;
   staged.channel_step = t.lanes == Lanes::cells ? t.staged_pitch : 1;
   staged.row_begin = h.begin;
   staged.row_end = h.end;
   staged.begin = w.begin;
   staged.end = w.end;
-  staged.inside = h.end - h.begin == h.extent && w.end - w.begin == w.extent;
+  staged.inside = source.rows() == h.extent && source.width() == w.extent;
 
-  const Index channel_step = t.input_first ? p.input_positions() : 1;
-  const Index position_step = t.input_first ? 1 : p.in_channels;
-  const Index row_step = p.axes[2].input * position_step;
-  const Index plane_step = p.axes[1].input * row_step;
-  const auto size = static_cast<Index>(element_size(p.type));
   const Stager stager(t, kernels, staged, part.depth, run);
-  const Index first = n * p.in_channels * p.input_positions() +
-                      (channel + part.depth_begin) * channel_step + (h.from + h.begin) * row_step +
-                      (w.from + w.begin) * position_step;
-  const Index width = w.end - w.begin;
+  const Index width = source.width();
   const Index gap = staged.row - width;
   const Index all = (h.extent - 1) * staged.row + w.extent;
   for (Index d = plane_begin; d < plane_end; ++d) {
     float* plane = to + d % t.window[0] * staged.slot * staged.position_step;
-    if (h.end == h.begin || width == 0) {
+    if (source.rows() == 0 || width == 0) {
       stager.clear(plane, 0, all);
       continue;
     }
-    const Rows rows{input + (first + d * plane_step) * size,
-                    h.end - h.begin,
+    const Rows rows{input + (source.first + d * source.plane_step) * source.size,
+                    source.rows(),
                     width,
-                    row_step,
-                    position_step,
-                    channel_step};
+                    source.row_step,
+                    source.position_step,
+                    source.channel_step};
     const Index top = h.begin * staged.row + w.begin;
     stager.clear(plane, 0, top);
     stager.copy(rows, plane + top * staged.position_step);
@@ -161,6 +173,32 @@ Staged stage(const Tiling& t, const Kernels& kernels, const std::byte* input, In
     stager.clear(plane, top + (rows.rows - 1) * staged.row + width, all);
   }
   return staged;
+}
+
+InputRuns plane_of_input(const Tiling& t, const std::byte* input, const Region& region,
+                         const Part& part, Index plane) {
+  InputRuns runs;
+  const Source source(t, region, part);
+  if (!t.input_first || source.rows() == 0 || source.width() == 0) return runs;
+  const bool joined = source.width() == source.row_step;
+  runs.from = input + (source.first + plane * source.plane_step) * source.size;
+  runs.outer = part.depth;
+  runs.outer_step = source.channel_step * source.size;
+  runs.inner = joined ? 1 : source.rows();
+  runs.inner_step = source.row_step * source.size;
+  runs.bytes = source.width() * source.size * (joined ? source.rows() : 1);
+  return runs;
+}
+
+void InputRuns::prefetch(Index item) const {
+  const Index piece = item % pieces();
+  const Index run = item / pieces();
+  const std::byte* const at = from + run / inner * outer_step + run % inner * inner_step;
+  const Index end = std::min((piece + 1) * at_once, bytes);
+  constexpr int read = 0, second_level = 2;
+  for (Index i = piece * at_once; i < end; i += line) {
+    __builtin_prefetch(at + i, read, second_level);
+  }
 }
 
 }  // namespace phaseconv::cpu

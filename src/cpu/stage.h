@@ -38,15 +38,40 @@ struct Staged {
   }
 };
 
+/// Stretches of the input, `outer` times `inner` of them, each of `bytes`.
+struct InputRuns {
+  const std::byte* from = nullptr;
+  Index outer = 0, outer_step = 0;  ///< steps in bytes
+  Index inner = 0, inner_step = 0;
+  Index bytes = 0;
+
+  static constexpr Index line = 64, at_once = 8 * line;  ///< what `prefetch` brings
+  Index pieces() const { return ceil_div(bytes, at_once); }
+  Index count() const { return outer * inner * pieces(); }
+  /// Brings piece `item` of `count` into the second-level cache.
+  void prefetch(Index item) const;
+};
+
 /// Positions from one staged row to the next, for `cells` cells from `cell` on along w. The zeros
 /// after a row serve as those before the next one.
 Index staged_row(const Tiling& tiling, Index cell, Index cells);
 
-/// Stages planes [plane_begin, plane_end) of channels [channel + part.depth_begin, + part.depth) of
-/// image `n` for the cells `cell`, `cells` (first and number, along d, h, w). `to` has
-/// Tiling::staged_floats, `run` run_capacity.
-Staged stage(const Tiling& tiling, const Kernels& kernels, const std::byte* input, Index n,
-             Index channel, const std::array<Index, 3>& cell, const std::array<Index, 3>& cells,
-             const Part& part, Index plane_begin, Index plane_end, float* to, float* run);
+/// Whose input it is: cells of an image (first and number, along d, h, w), and the channel of the
+/// image that Part::depth_begin counts from.
+struct Region {
+  Index n = 0, channel = 0;
+  std::array<Index, 3> cell{}, cells{};
+};
+
+/// Stages planes [plane_begin, plane_end) of a part. `to` has Tiling::staged_floats, `run`
+/// run_capacity.
+Staged stage(const Tiling& tiling, const Kernels& kernels, const std::byte* input,
+             const Region& region, const Part& part, Index plane_begin, Index plane_end, float* to,
+             float* run);
+
+/// What `stage` would read of one plane, where that lies scattered in short stretches; else
+/// nothing: long ones the machine reads ahead by itself.
+InputRuns plane_of_input(const Tiling& tiling, const std::byte* input, const Region& region,
+                         const Part& part, Index plane);
 
 }  // namespace phaseconv::cpu

@@ -88,6 +88,7 @@ class Tiles {
     if (w.finite || w.staged->inside) {
       const auto& table = t.lanes == Lanes::groups ? k.multiply_elementwise : k.multiply;
       table[rows - 1][vectors - 1](p);
+      w.ahead->worked(repeats * rows * vectors * p.tap_count * p.depth);
       return;
     }
     for (Index r = 0; r < repeats; ++r) {

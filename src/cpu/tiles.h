@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/kernels.h"
+#include "cpu/read_ahead.h"
 #include "cpu/stage.h"
 #include "cpu/tiling.h"
 
@@ -20,7 +21,8 @@ struct PhaseProduct {
   Index phases = 1;                  ///< along w: more than one with Tiling::phase_rows
   const Tap* taps = nullptr;         ///< weights in taps, staged input in positions
   Index tap_count = 0;
-  float* sums = nullptr;  ///< of the first phase, as Tiling lays them out
+  float* sums = nullptr;       ///< of the first phase, as Tiling lays them out
+  ReadAhead* ahead = nullptr;  ///< goes on meanwhile
 };
 
 void multiply_tiles(const Tiling& tiling, const Kernels& kernels, const PhaseProduct& product);

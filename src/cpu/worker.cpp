@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 
+#include "cpu/read_ahead.h"
 #include "cpu/stage.h"
 #include "cpu/taps.h"
 #include "cpu/tiles.h"
@@ -14,7 +15,6 @@
 namespace phaseconv::cpu {
 namespace {
 
-constexpr Index tap_capacity = 64;  ///< taps whose places are worked out at a time
 /// Memory of this thread, kept from call to call: asking for it each time would cost a page fault
 /// every 4 KiB.
 float* scratch(Index floats) {
@@ -76,6 +76,7 @@ class Worker {
               phases[a] = std::min(t.phase_block[a], t.phases[a + 1].count() - phase[a]);
             }
             std::fill_n(started, t.phase_block[0] * t.phase_block[1], false);
+            expect_output();
             accumulate(taps_of(t.phases[0], rd));
             finish_sums();
             write();
@@ -147,6 +148,14 @@ class Worker {
     }
   }
 
+  /// Vector multiply-adds for a plane of cells, or somewhat more.
+  Index work_of_plane() const {
+    const bool cells_in_columns = t.lanes == Lanes::cells;
+    const Index all = flat(cells[1]);
+    const Index vectors = ceil_div(cells_in_columns ? all : channels, t.vector_lanes);
+    return t.problem.kernel_positions() * t.depth * vectors * (cells_in_columns ? channels : all);
+  }
+
   void accumulate(const TapRun& d) {
     const Index shifts[3] = {t.phases[0].max_shift() + 1, t.phases[1].max_shift() + 1,
                              t.phases[2].max_shift() + 1};
@@ -180,12 +189,15 @@ class Worker {
     if (part == staged_part && planes_end >= end) return;
     const Index missing = part == staged_part ? std::max(begin, planes_end) : begin;
     Part wanted = part;
-    Index first = group * t.depth;
+    Region region{n, group * t.depth, cell, cells};
     if (t.lanes == Lanes::groups) {
-      first = channel;
+      region.channel = channel;
       wanted.depth = channels;
     }
-    staged = stage(t, k, x, n, first, cell, cells, wanted, missing, end, staged_input, run_buffer);
+    staged = stage(t, k, x, region, wanted, missing, end, staged_input, run_buffer);
+    if (t.parts == 1 && end < t.problem.axes[0].input && cell_d + 1 < cell[0] + cells[0]) {
+      ahead.expect(plane_of_input(t, x, region, wanted, end), work_of_plane());
+    }
     staged_part = part;
     planes_end = end;
   }
@@ -235,6 +247,7 @@ class Worker {
     bool* const first_flag = started + rh * t.phase_block[1] + rw;
     PhaseProduct product;
     product.staged = &staged;
+    product.ahead = &ahead;
     product.weights = weights;
     product.finite = finite;
     product.group = group;
@@ -281,6 +294,28 @@ class Worker {
       }
     }
     if (count > 0) flush();
+  }
+
+  /// Announces what `write` will write.
+  void expect_output() const {
+    const auto first = [this](std::size_t a) {
+      return std::max(t.phases[a].output(cell[a], phase[a - 1]), Index{0});
+    };
+    const auto end = [&](std::size_t a) {
+      const Index last =
+          t.phases[a].output(cell[a] + cells[a] - 1, phase[a - 1] + phases[a - 1] - 1);
+      return std::clamp(last + 1, first(a), sizes[a]);
+    };
+    OutputBlock block;
+    block.n = n;
+    block.channel = group * t.channels + channel;
+    block.channels = channels;
+    block.plane = o_d;
+    block.row_begin = first(1);
+    block.row_end = end(1);
+    block.begin = first(2);
+    block.end = end(2);
+    writer.expect(block);
   }
 
   void write() {
@@ -360,6 +395,7 @@ class Worker {
   Part staged_part;           ///< what is staged; of it, input planes up to planes_end
   Index planes_end = 0;
   Staged staged;
+  ReadAhead ahead;
 };
 
 }  // namespace

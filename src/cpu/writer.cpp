@@ -1,6 +1,7 @@
 #include "cpu/writer.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "cpu/stage.h"
 
@@ -21,6 +22,28 @@ Writer::Writer(const Tiling& tiling, const Kernels& kernels, void* output, float
   };
   block_[0] = block(phases);
   block_[1] = block(phases * tiling.problem.out_channels);
+}
+
+void Writer::expect(const OutputBlock& block) const {
+  if (!stream_ || !t_.output_first) return;
+  const Index height = t_.problem.axes[1].output();
+  const bool joined = block.begin == 0 && block.end == length_;
+  const Index rows = block.row_end - block.row_begin;
+  const Index runs = joined ? 1 : rows;
+  const Index count = joined ? rows * length_ : block.end - block.begin;
+  const auto fetch = [](const std::byte* at) {
+    constexpr int write = 1, second_level = 2;
+    if (reinterpret_cast<std::uintptr_t>(at) % 64 != 0) __builtin_prefetch(at, write, second_level);
+  };
+  for (Index c = 0; c < block.channels; ++c) {
+    const Index plane = (block.n * t_.problem.out_channels + block.channel + c) * lines_ +
+                        block.plane * height + block.row_begin;
+    for (Index r = 0; r < runs; ++r) {
+      const Index start = (plane + r) * length_ + block.begin;
+      fetch(place(start));
+      fetch(place(start + count));
+    }
+  }
 }
 
 void Writer::write(const OutputRow& row) {

@@ -18,11 +18,21 @@ struct OutputRow {
   Index phase = 0, phases = 0;                            ///< along w
 };
 
+/// A block of outputs: an image's channels, rows of one plane, and of those a stretch along w.
+struct OutputBlock {
+  Index n = 0, channel = 0, channels = 0;
+  Index plane = 0, row_begin = 0, row_end = 0, begin = 0, end = 0;
+};
+
 class Writer {
  public:
   /// `run` has run_capacity floats.
   Writer(const Tiling& tiling, const Kernels& kernels, void* output, float* run);
 
+  /// These will be written after a while. Only whole cache lines go past the caches: those that a
+  /// stretch shares with others are fetched meanwhile, because stores leave in order and all would
+  /// wait for one that misses.
+  void expect(const OutputBlock& block) const;
   /// With w contiguous in memory the rows of a channel should come one after the other.
   void write(const OutputRow& row);
   /// Nothing is left behind: call it before the output is handed on.
