@@ -250,7 +250,8 @@ def test_comments_of_kernels_with_such_words_are_left_out(monkeypatch):
 def test_any_other_text_of_a_kernel_arrives_as_it_is(monkeypatch):
     # Where there is a GPU that the file is for, it is built too.
     text = (
-        '__device__ inline void odd() {\n  asm volatile("// a;\\n\\t"\n               "// b;");\n}\n'
+        '__device__ inline void odd() {\n  asm volatile("// a;\\n\\t"\n'
+        '               "// b;");\n}\n'
         "#define two(x) \\\n  (2 * x)\n"
     )
     read = compose.kernel_text
