@@ -155,6 +155,17 @@ TEST_F(Cli, BenchReportsEveryField) {
   EXPECT_EQ(result["bytes"], problem.bytes());
 }
 
+TEST_F(Cli, BenchTimesSeveralPlans) {
+  const json document = run_json("bench ic4,oc8,i9x9,k3,s2 --device cpu --repeats 3 --plans 3");
+  ASSERT_EQ(document["results"].size(), 3u);
+  std::set<std::string> plans;
+  for (const json& row : document["results"]) {
+    plans.insert(row["plan"]);
+    EXPECT_GT(row["predicted_ms"], 0.0);
+  }
+  EXPECT_EQ(plans.size(), 3u);
+}
+
 TEST_F(Cli, ExplainShowsPhasesAndCandidates) {
   const json document = run_json("explain n1,ic8,oc8,i4x5,k3x4,s2x3,d2x1 --device cpu");
   EXPECT_EQ(document["output_shape"], json({1, 8, 11, 16}));

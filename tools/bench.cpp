@@ -4,11 +4,13 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <future>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "backend.h"
 #include "check/check.h"
@@ -99,30 +101,50 @@ std::vector<std::string> plans_to_time(const Problem& problem, const Device& dev
   return chosen;
 }
 
-/// Prepares all plans at once: compilers take their time.
+struct Prepared {
+  TransposedConvolution conv;
+  double milliseconds = 0;
+};
+
+Prepared prepare_timed(const Problem& problem, const Device& device, Options options,
+                       const std::string& plan) {
+  options.plan = plan;
+  const auto start = std::chrono::steady_clock::now();
+  TransposedConvolution conv = prepare(problem, device, options);
+  const std::chrono::duration<double, std::milli> elapsed =
+      std::chrono::steady_clock::now() - start;
+  return {std::move(conv), elapsed.count()};
+}
+
+/// One plan is prepared alone, so that the time of it counts; of several as many together as there
+/// are threads: compilers take their time.
+std::vector<Prepared> prepare_all(const Problem& problem, const Device& device,
+                                  const Options& options, const std::vector<std::string>& plans) {
+  const std::size_t together = std::max(1u, std::thread::hardware_concurrency());
+  std::vector<Prepared> prepared;
+  for (std::size_t begin = 0; begin < plans.size(); begin += together) {
+    std::vector<std::future<Prepared>> batch;
+    for (std::size_t i = begin; i < std::min(begin + together, plans.size()); ++i) {
+      batch.push_back(std::async(std::launch::async, prepare_timed, std::cref(problem),
+                                 std::cref(device), options, std::cref(plans[i])));
+    }
+    for (auto& one : batch) prepared.push_back(one.get());
+  }
+  return prepared;
+}
+
 std::vector<Measurement> measure(const Problem& problem, const Device& device,
                                  const Options& options, const BenchOptions& arguments) {
   check_memory(problem);
-  std::vector<std::future<std::pair<TransposedConvolution, double>>> prepared;
-  for (const std::string& plan : plans_to_time(problem, device, options, arguments.plans)) {
-    prepared.push_back(std::async(std::launch::async, [&problem, &device, &options, plan] {
-      Options own = options;
-      own.plan = plan;
-      const auto start = std::chrono::steady_clock::now();
-      TransposedConvolution conv = prepare(problem, device, own);
-      const std::chrono::duration<double, std::milli> elapsed =
-          std::chrono::steady_clock::now() - start;
-      return std::pair(std::move(conv), elapsed.count());
-    }));
-  }
+  const std::vector<Prepared> prepared = prepare_all(
+      problem, device, options, plans_to_time(problem, device, options, arguments.plans));
   const Arrays arrays(problem, device);
   std::vector<Measurement> results;
-  for (auto& future : prepared) {
-    const auto [conv, prepare_ms] = future.get();
+  for (const auto& [conv, milliseconds] : prepared) {
     results.push_back({problem,
                        conv.plan(),
                        conv.backend(),
-                       prepare_ms,
+                       milliseconds,
                        1e3 * conv.predicted_seconds(),
                        arrays.time(conv, arguments.repeats),
                        {}});
