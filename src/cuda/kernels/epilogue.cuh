@@ -10,7 +10,7 @@ struct Epilogue {
   using Stored = typename Element::Stored;
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
-  static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
+  static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
   static constexpr int column_tiles = int(Plan::column_tile) / 8;
   static constexpr float largest = 3.402823466e38f;
 
@@ -50,10 +50,10 @@ struct Epilogue {
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Cell<Problem, Plan> cell(own.chunk, i, lane / 4 + 8 * half);
+        const Cell<Problem, Plan> cell(own.first_cell(i) + lane / 4 + 8 * half);
         targets[i][half] = Target(cell, at, out, first);
         // Rows of sixteens: the other half of the tile lies in the same row.
-        if (half == 1 && Plan::box_w % 16 == 0) targets[i][1].same_row(targets[i][0]);
+        if (half == 1 && !Plan::warpgroups && Plan::box_w % 16 == 0) targets[i][1].same_row(targets[i][0]);
       }
     }
     const bool even = reinterpret_cast<unsigned long long>(out.output) % 4 == 0;

@@ -13,6 +13,11 @@
 // several of which make a sweep. A weight is zero where no tap leads from the neighbour to the
 // phase: where a step has one neighbour, and a tile (in unrolled code) or a sweep (in loops) has
 // one phase, what is all zero is left out.
+//
+// Warps load their operands (mma), or warpgroups, four warps, name them where they lie in shared
+// memory (wgmma). Then a position's inputs lie together, 16 bytes of them in each plane of chunks,
+// and a warpgroup's cells are 64 staged positions after each other: those between the rows of a box
+// are computed too, and dropped.
 #pragma once
 
 #include "cuda/kernels/numbers.cuh"
@@ -38,11 +43,16 @@ struct TilePlan {
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
   Index threads = 128;
   Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it
+  bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
 };
 
 /// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
 inline constexpr Index kMostFoldedProducts = 512;
 inline constexpr Index kMostFoldedSteps = 32;
+/// The same for warpgroups.
+inline constexpr Index kMostFoldedWarpgroupProducts = 192;
+/// Up to so many columns, float32 multiplies with both parts of weights at once.
+inline constexpr Index kMostJoinedColumns = 32;
 
 struct Tiling {
   TileProblem problem;
@@ -58,15 +68,20 @@ struct Tiling {
   // The matrix product.
   Index neighbours, live_phases;
   Index neighbour_words;  ///< k of a neighbour; more than `words` where a step has one neighbour
+  Index paired_chunks;    ///< warpgroups: 2 where a step has one neighbour, else 1
   Index steps;            ///< of eight k
   bool whole_steps;       ///< every step has one neighbour and eight words
   Index channel_columns;  ///< columns of a phase; more than `channel_block` in places
   Index column_tiles;     ///< of eight columns
   Index sweep_tiles;      ///< column tiles that a warp computes together
   Index sweeps;           ///< that together have all columns
+  Index product_tiles;    ///< warpgroups: column tiles of an instruction
+  bool joined;            ///< warpgroups: the columns of an instruction are in both parts
+  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes; more than there are
   Index cells, cell_chunks;
-  Index units;  ///< chunks of cells × groups × sweeps: a warp computes one at a time
-  Index warps, rounds;
+  Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
+  Index units;  ///< chunks of cells × groups × sweeps: a warp or warpgroup computes one at a time
+  Index warps, workers, rounds;
 
   // Boxes along the axes, and tiles in all.
   Index blocks_d, blocks_h, blocks_w, tiles;
@@ -112,6 +127,7 @@ struct Tiling {
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
     words = parts(least(q.input_block, ic), per_word);
+    if (q.warpgroups) words = round_up(words, 4);
     stages = parts(ic, words * per_word);
     group_blocks = parts(p.groups, q.group_block);
     channel_blocks = parts(oc, q.channel_block);
@@ -119,39 +135,52 @@ struct Tiling {
     neighbours = d.shift_count() * h.shift_count() * w.shift_count();
     live_phases = d.live_count() * h.live_count() * w.live_count();
     // With few words a step takes those of several neighbours, and no k is left unused.
-    neighbour_words = neighbours == 1 || words <= 4 ? words : round_up(words, 8);
+    neighbour_words = neighbours == 1 || words <= 4 || q.warpgroups ? words : round_up(words, 8);
+    paired_chunks = words % 8 == 0 ? 2 : 1;
     steps = parts(neighbours * neighbour_words, 8);
-    whole_steps = words % 8 == 0;
+    whole_steps = words % 8 == 0 || q.warpgroups;
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
     sweep_tiles = q.column_tile / 8;
     sweeps = parts(column_tiles, sweep_tiles);
-    cells = q.box_d * q.box_h * q.box_w;
+    in_d = q.box_d + d.max_shift();
+    in_h = q.box_h + h.max_shift();
+    in_w = q.box_w + w.max_shift();
+    cells = number_cells();
     cell_chunks = parts(cells, q.cell_tile);
+    cell_tiles = q.cell_tile / (q.warpgroups ? 64 : 16);
     units = cell_chunks * q.group_block * sweeps;
     warps = q.threads / 32;
-    rounds = parts(units, warps);
+    workers = q.warpgroups ? warps / 4 : warps;
+    rounds = parts(units, workers);
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
     blocks_w = parts(w.cells(), q.box_w);
     tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
 
-    in_d = q.box_d + d.max_shift();
-    in_h = q.box_h + h.max_shift();
-    in_w = q.box_w + w.max_shift();
     const Index chunk = 16 / p.element_bytes;
     staged_size = p.channels_last ? 4 : p.element_bytes;
     lead = 0;
-    wide = !p.channels_last && p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
+    wide = !p.channels_last && !q.warpgroups && p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
     if (wide) {
       // Rows start where memory does, modulo 16 bytes.
       lead = ((w.cell_begin() - w.max_shift()) % chunk + chunk) % chunk;
       in_w = round_up(lead + in_w, chunk);
     }
     const Index all_words = q.group_block * words;
-    if (p.channels_last) {
+    if (q.warpgroups) {
+      // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring ones.
+      staged_size = 16;
+      x_channel = 0;
+      x_w = 1;
+      x_h = in_w;
+      x_d = in_h * x_h;
+      x_word = in_d * x_d | 1;  // of a chunk, here
+      // Products of the last cells read beyond.
+      input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + 63;
+    } else if (p.channels_last) {
       // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
       // aligned.
       x_channel = 0;
@@ -217,11 +246,26 @@ struct Tiling {
       runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
     }
 
-    const Index products = steps * sweep_tiles * (q.cell_tile / 16) * (p.split ? 3 : 1);
-    folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
     const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
     const bool step_has_one = neighbour_words % 8 == 0;
-    tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
+    if (q.warpgroups) {
+      // One instruction for all columns, or one for each phase, without those that are zero.
+      const Index own = channel_columns / 8;
+      const bool apart = step_has_one && channel_columns % 8 == 0 && sweep_tiles % own == 0 &&
+                         taps * (words / 8) * instruction_cycles(own) <
+                             sweeps * steps * instruction_cycles(sweep_tiles);
+      product_tiles = apart ? own : sweep_tiles;
+      joined = p.split && product_tiles == sweep_tiles && sweep_tiles * 8 <= kMostJoinedColumns;
+      const Index products = steps * cell_tiles * (sweep_tiles / product_tiles) * (p.split ? 3 : 1);
+      folded = sweeps == 1 && products <= kMostFoldedWarpgroupProducts;
+      tiles_left_out = folded && product_tiles < sweep_tiles;
+    } else {
+      const Index products = steps * sweep_tiles * cell_tiles * (p.split ? 3 : 1);
+      product_tiles = 1;
+      joined = false;
+      folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
+      tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
+    }
     steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
     uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                           : sweeps * steps;
@@ -251,6 +295,26 @@ struct Tiling {
   }
   PHASECONV_FUNCTION Index matrix_column(Index tile_column) const {
     return lane_column == 1 ? tile_column % 4 * 2 + tile_column / 4 : tile_column;
+  }
+
+  /// The neighbour and the word of k. Warpgroups: the words in chunks of four, each with all
+  /// neighbours, in the order in which they are staged.
+  PHASECONV_FUNCTION Index k_neighbour(Index k) const {
+    if (!plan.warpgroups) return k / neighbour_words;
+    const Index number = k / 4 / paired_chunks;
+    return number / neighbours < words / 4 / paired_chunks ? neighbours - 1 - number % neighbours
+                                                           : neighbours;
+  }
+  PHASECONV_FUNCTION Index k_word(Index k) const {
+    if (!plan.warpgroups) return k % neighbour_words;
+    const Index chunk = k / 4 / paired_chunks / neighbours * paired_chunks + k / 4 % paired_chunks;
+    return chunk * 4 + k % 4;
+  }
+  PHASECONV_FUNCTION Index k_of(Index neighbour_number, Index word) const {
+    if (!plan.warpgroups) return neighbour_number * neighbour_words + word;
+    const Index chunk = word / 4;
+    const Index number = chunk / paired_chunks * neighbours + neighbours - 1 - neighbour_number;
+    return (number * paired_chunks + chunk % paired_chunks) * 4 + word % 4;
   }
 
   struct Neighbour {
@@ -310,12 +374,13 @@ struct Tiling {
 
   /// Where the input word k of a cell is staged, counted from the cell's own place.
   PHASECONV_FUNCTION Index input_offset(Index k) const {
-    const Index n = k / neighbour_words, word = k % neighbour_words;
+    const Index n = k_neighbour(k), word = k_word(k);
     if (n >= neighbours || word >= words) return 0;  // its weights are zero
     const Phases d(problem.d), h(problem.h), w(problem.w);
     const Neighbour at = neighbour(n);
     return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-           (lead + w.max_shift() - w.shift_at(at.w)) * x_w + word * x_word;
+           (lead + w.max_shift() - w.shift_at(at.w)) * x_w +
+           (plan.warpgroups ? word / 4 : word) * x_word;
   }
 
   /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
@@ -337,10 +402,32 @@ struct Tiling {
     for (Index tile = 0; tile < sweep_tiles; ++tile) {
       const Index column = (sweep * sweep_tiles + tile) * 8;
       const bool used = !(tiles_left_out || steps_left_out) ||
-                        tap(step * 8 / neighbour_words, column / channel_columns) >= 0;
+                        tap(k_neighbour(step * 8), column / channel_columns) >= 0;
       if (used) mask |= 1u << tile;
     }
     return mask;
+  }
+
+ private:
+  /// Sets how cells are numbered; returns how many numbers that takes.
+  PHASECONV_FUNCTION Index number_cells() {
+    const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
+    if (!plan.warpgroups) {
+      rows_w = box_w;
+      rows_d = box_h * box_w;
+      return box_d * rows_d;
+    }
+    // Through the rows between planes, or each plane of cells from a warpgroup's first one on.
+    rows_w = in_w;
+    const Index plane = (box_h - 1) * in_w + box_w;
+    const Index through = (box_d - 1) * in_h * in_w + plane;
+    const Index apart = round_up(plane, plan.cell_tile);
+    rows_d = parts(through, plan.cell_tile) * plan.cell_tile <= box_d * apart ? in_h * in_w : apart;
+    return rows_d == apart ? box_d * apart : through;
+  }
+  /// Of tensor cores and of shared memory, for so many column tiles of 64 cells.
+  static PHASECONV_FUNCTION Index instruction_cycles(Index tiles) {
+    return most(4 * tiles, 16 + 2 * tiles);
   }
 };
 

@@ -1,0 +1,163 @@
+// Stages the inputs of a tile's cells as operands of warpgroups' products (wgmma.cuh): the words of
+// each position in chunks of 16 bytes, a plane for each chunk, float32 as two planes, of its upper
+// and its lower parts; zeros where there is no input.
+#pragma once
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct StageOperands {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+
+  const Stored* input;  ///< of the tile's image
+  uint4* staged;
+  int group;          ///< the tile's first one
+  int first_channel;  ///< of each group, staged now
+  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
+
+  __device__ __forceinline__ void operator()() const {
+    if constexpr (last) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      constexpr bool whole =
+          tile.ic % channels == 0 && (tile.stages == 1 || tile.plan.group_block == 1);
+      if (whole && reinterpret_cast<unsigned long long>(input) % 16 == 0) {
+        positions<true>();
+      } else {
+        positions<false>();
+      }
+    } else {
+      rows();
+    }
+  }
+
+ private:
+  static constexpr bool last = Problem::channels_last;
+  static constexpr int threads = int(Plan::threads);
+  static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
+  static constexpr int channels = 4 * per_word;  ///< of a chunk
+  static constexpr int chunks = int(tiling_of<Problem, Plan>().words) / 4;  ///< of a group
+  static constexpr int all_chunks = chunks * int(Plan::group_block);
+  static constexpr Index from_channel =
+      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
+  static constexpr Index from_w = last ? Problem::in_channels : 1;
+  static constexpr Index from_h = from_w * Problem::w.input;
+  static constexpr Index from_d = from_h * Problem::h.input;
+
+  /// The channel of a group that a chunk begins with, and how many there are from it on; none where
+  /// the group does not exist.
+  struct Own {
+    int group, channel, left;
+    __device__ __forceinline__ Own(const StageOperands& stage, int chunk) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      group = stage.group + chunk / chunks;
+      channel = stage.first_channel + chunk % chunks * channels;
+      const bool there =
+          Problem::groups % tile.plan.group_block == 0 || group < int(Problem::groups);
+      left = there ? int(tile.ic) - channel : 0;
+    }
+    __device__ __forceinline__ bool has(int i) const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      constexpr bool always = tile.ic % (tile.words * tile.per_word) == 0 &&
+                              Problem::groups % tile.plan.group_block == 0;
+      return always || i < left;
+    }
+  };
+
+  /// Channels first: lanes along w, each gathers the channels of its position.
+  __device__ __forceinline__ void rows() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int all = all_chunks * in_d * in_h;
+    constexpr int lanes = lanes_for(in_w);
+    constexpr int turns = int(parts(in_w, lanes));
+#pragma unroll 2
+    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+      const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
+      const Own own(*this, chunk);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) && own.has(0);
+      // Where there is nothing, no address is formed from what is there.
+      const Stored* const from =
+          there ? input + (own.group * tile.ic + own.channel) * from_channel + (i_d + d) * from_d +
+                      (i_h + h) * from_h + i_w
+                : input;
+      uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
+#pragma unroll 4
+      for (int turn = 0; turn < turns; ++turn) {
+        const int x = turn * lanes + int(threadIdx.x) % lanes;
+        if (in_w % lanes != 0 && x >= in_w) continue;
+        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
+        store(to + x, gathered(own, exists, from + x));
+      }
+    }
+  }
+
+  /// Channels last: the chunks of each position; whole: each as one piece of memory.
+  template <bool whole>
+  __device__ __forceinline__ void positions() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int all = int(tile.in_d) * in_h * in_w;
+    constexpr int lanes = lanes_for(all_chunks);
+    constexpr int turns = int(parts(all_chunks, lanes));
+#pragma unroll 4
+    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+      const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
+                         unsigned(i_w + w) < unsigned(Problem::w.input);
+      const Stored* const from =
+          there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
+      uint4* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
+#pragma unroll
+      for (int turn = 0; turn < turns; ++turn) {
+        const int chunk = turn * lanes + int(threadIdx.x) % lanes;
+        if (all_chunks % lanes != 0 && chunk >= all_chunks) continue;
+        const Own own(*this, chunk);
+        const Stored* const at = from + own.group * tile.ic + own.channel;
+        if constexpr (whole) {
+          store(to + chunk * int(tile.x_word),
+                there && own.has(0) ? __ldg(reinterpret_cast<const uint4*>(at)) : uint4{0, 0, 0, 0});
+        } else {
+          store(to + chunk * int(tile.x_word), gathered(own, there, at));
+        }
+      }
+    }
+  }
+
+  /// A chunk's words from its channels, one by one.
+  static __device__ __forceinline__ uint4 gathered(const Own& own, bool exists,
+                                                   const Stored* from) {
+    unsigned word[4] = {};
+#pragma unroll
+    for (int i = 0; i < channels; ++i) {
+      const Stored element = exists && own.has(i) ? __ldg(from + i * from_channel) : Stored(0);
+      if constexpr (per_word == 2) {
+        word[i / 2] |= unsigned(element) << i % 2 * 16;
+      } else {
+        word[i] = __float_as_uint(element);
+      }
+    }
+    return {word[0], word[1], word[2], word[3]};
+  }
+
+  /// A chunk's words as operands.
+  static __device__ __forceinline__ void store(uint4* to, const uint4& raw) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    typename Product<Element, per_word == 2>::Cells cells;
+    cells.set(0, raw.x);
+    cells.set(1, raw.y);
+    cells.set(2, raw.z);
+    cells.set(3, raw.w);
+    if constexpr (tile.problem.split) {
+      *to = uint4{cells.upper[0], cells.upper[1], cells.upper[2], cells.upper[3]};
+      to[all_chunks * int(tile.x_word)] =
+          uint4{cells.lower[0], cells.lower[1], cells.lower[2], cells.lower[3]};
+    } else {
+      *to = uint4{cells.word[0], cells.word[1], cells.word[2], cells.word[3]};
+    }
+  }
+};
+
+}  // namespace phaseconv
