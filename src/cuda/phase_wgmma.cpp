@@ -68,28 +68,34 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
               if (cell_tile * column_tile > 128 * kMostSums) continue;
               Plan plan{.family = "phase_wgmma",
                         .cell_tile = cell_tile,
-                        .threads = 128,
+                        .threads = 256,
                         .box = box,
                         .channel_block = channel_block,
                         .column_tile = column_tile,
                         .group_block = group_block,
                         .input_block = input_block,
-                        .buffers = 1};
+                        .buffers = 1,
+                        .stagers = 128};
               const Tiling one = tiling(problem, plan);
               if (one.shared_bytes > machine.shared_bytes) continue;
               if (sums_of_thread(problem, plan, one) > kMostSums) continue;
+              const Index registers = registers_of_thread(problem, plan, one);
               // Every warpgroup has as many units as the others, or nearly so.
-              for (Index rounds = 1; rounds <= 4; ++rounds) {
+              for (Index rounds = 1; rounds <= (one.stages > 1 ? 1 : 4); ++rounds) {
                 const Index warpgroups = parts(one.units, rounds);
-                if (warpgroups > kMostWarpgroups || (rounds > 1 && one.stages > 1)) continue;
-                plan.threads = static_cast<int>(128 * warpgroups);
-                if (registers_of_thread(problem, plan, one) * plan.threads > machine.registers) {
-                  continue;
+                if (warpgroups > kMostWarpgroups) continue;
+                for (const int stagers : {128, 256}) {
+                  for (const int buffers : {1, 2}) {
+                    plan.threads = static_cast<int>(128 * warpgroups + stagers);
+                    plan.stagers = stagers;
+                    plan.buffers = buffers;
+                    if (registers * plan.threads > machine.registers) continue;
+                    const Tiling tile = tiling(problem, plan);
+                    if (tile.shared_bytes > machine.shared_bytes) continue;
+                    plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
+                    list.push_back(plan);
+                  }
                 }
-                const Tiling tile = tiling(problem, plan);
-                plan.resident = static_cast<int>(
-                    resident_blocks(machine, tile, registers_of_thread(problem, plan, tile)));
-                list.push_back(plan);
                 if (warpgroups == 1) break;
               }
             }
@@ -186,9 +192,9 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
 KernelFamily family() {
   return {{"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", plans,
            refusal, seconds},
-          "PhaseMma",
-          {"tiling", "mma", "copy", "fragments", "place", "stage", "writer", "epilogue", "block",
-           "wgmma", "operands", "products_of_warpgroups", "phase_mma"},
+          "PhaseWgmma",
+          {"tiling", "mma", "copy", "fragments", "place", "writer", "epilogue", "block",
+           "stage", "wgmma", "operands", "products_of_warpgroups", "phase_wgmma"},
           tile_sizes,
           tile_constants};
 }

@@ -11,12 +11,16 @@ struct Block {
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
   static constexpr int threads = int(Plan::threads);
-  static constexpr int buffers = int(Plan::buffers);
+  static constexpr int stagers = int(tiling_of<Problem, Plan>().stagers);
+  static constexpr int input_buffers = int(tiling_of<Problem, Plan>().input_buffers);
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
 
   unsigned char* shared;
   const unsigned* packed;
   const Stored* bias_in_memory;
+
+  /// Which of the stagers this thread is.
+  static __device__ __forceinline__ int stager() { return int(threadIdx.x) - (threads - stagers); }
 
   /// So many tiles are computed at a time, one a block: blocks keep their channel block, and so
   /// their weights.
@@ -29,7 +33,7 @@ struct Block {
 
   __device__ __forceinline__ unsigned* weights(int piece) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const int buffer = tile.stages > 1 ? piece % buffers : 0;
+    const int buffer = tile.stages > 1 ? piece % input_buffers : 0;
     return reinterpret_cast<unsigned*>(shared + buffer * int(tile.weight_bytes));
   }
   __device__ __forceinline__ int* table() const {
@@ -41,14 +45,14 @@ struct Block {
   __device__ __forceinline__ Staged* inputs(int piece) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     return reinterpret_cast<Staged*>(shared + tile.input_at +
-                                     piece % buffers * int(tile.input_bytes));
+                                     piece % input_buffers * int(tile.input_bytes));
   }
   /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
   __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     return Output(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
                       at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
-                  shared + tile.output_at + (turn % buffers) * tile.output_bytes, at.channels(),
+                  shared + tile.output_at + (turn % unsigned(Plan::buffers)) * tile.output_bytes, at.channels(),
                   at.d.size, at.h.size, at.w.size);
   }
 
@@ -73,14 +77,14 @@ struct Block {
   /// Zeros where no input will be staged: products of cells that do not exist read it.
   __device__ __forceinline__ void clear_inputs() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int count = buffers * int(tile.input_bytes) / 16;
+    constexpr int count = input_buffers * int(tile.input_bytes) / 16;
     for (int i = threadIdx.x; i < count; i += threads) {
       reinterpret_cast<uint4*>(shared + tile.input_at)[i] = {0, 0, 0, 0};
     }
   }
 
   __device__ __forceinline__ void fill_bias(const At& at) const {
-    for (int i = threadIdx.x; i < at.channels(); i += threads) {
+    for (int i = stager(); i < at.channels(); i += stagers) {
       bias()[i] = Problem::Element::value(__ldg(bias_in_memory + at.first_channel() + i));
     }
   }
@@ -90,7 +94,7 @@ struct Block {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
     unsigned* const to = weights(piece);
-    for (int i = threadIdx.x * 4; i < int(tile.weight_words); i += threads * 4) {
+    for (int i = stager() * 4; i < int(tile.weight_words); i += stagers * 4) {
       copy_to_shared<16>(to + i, from + i, true);
     }
   }

@@ -33,7 +33,7 @@ struct StageOperands {
 
  private:
   static constexpr bool last = Problem::channels_last;
-  static constexpr int threads = int(Plan::threads);
+  static constexpr int threads = int(tiling_of<Problem, Plan>().stagers);
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
   static constexpr int channels = 4 * per_word;  ///< of a chunk
   static constexpr int chunks = int(tiling_of<Problem, Plan>().words) / 4;  ///< of a group
@@ -43,6 +43,10 @@ struct StageOperands {
   static constexpr Index from_w = last ? Problem::in_channels : 1;
   static constexpr Index from_h = from_w * Problem::w.input;
   static constexpr Index from_d = from_h * Problem::h.input;
+
+  static __device__ __forceinline__ int own_thread() {
+    return int(threadIdx.x) - (int(Plan::threads) - threads);
+  }
 
   /// The channel of a group that a chunk begins with, and how many there are from it on; none where
   /// the group does not exist.
@@ -72,7 +76,7 @@ struct StageOperands {
     constexpr int lanes = lanes_for(in_w);
     constexpr int turns = int(parts(in_w, lanes));
 #pragma unroll 2
-    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+    for (int row = own_thread() / lanes; row < all; row += threads / lanes) {
       const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
       const Own own(*this, chunk);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
@@ -85,7 +89,7 @@ struct StageOperands {
       uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
 #pragma unroll 4
       for (int turn = 0; turn < turns; ++turn) {
-        const int x = turn * lanes + int(threadIdx.x) % lanes;
+        const int x = turn * lanes + own_thread() % lanes;
         if (in_w % lanes != 0 && x >= in_w) continue;
         const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
         store(to + x, gathered(own, exists, from + x));
@@ -102,7 +106,7 @@ struct StageOperands {
     constexpr int lanes = lanes_for(all_chunks);
     constexpr int turns = int(parts(all_chunks, lanes));
 #pragma unroll 4
-    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+    for (int position = own_thread() / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) &&
@@ -112,13 +116,18 @@ struct StageOperands {
       uint4* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
 #pragma unroll
       for (int turn = 0; turn < turns; ++turn) {
-        const int chunk = turn * lanes + int(threadIdx.x) % lanes;
+        const int chunk = turn * lanes + own_thread() % lanes;
         if (all_chunks % lanes != 0 && chunk >= all_chunks) continue;
         const Own own(*this, chunk);
         const Stored* const at = from + own.group * tile.ic + own.channel;
         if constexpr (whole) {
-          store(to + chunk * int(tile.x_word),
-                there && own.has(0) ? __ldg(reinterpret_cast<const uint4*>(at)) : uint4{0, 0, 0, 0});
+          uint4* const own_to = to + chunk * int(tile.x_word);
+          const bool exists = there && own.has(0);
+          if constexpr (per_word == 2) {
+            copy_to_shared<16>(own_to, exists ? at : input, exists);
+          } else {
+            store(own_to, exists ? __ldg(reinterpret_cast<const uint4*>(at)) : uint4{0, 0, 0, 0});
+          }
         } else {
           store(to + chunk * int(tile.x_word), gathered(own, there, at));
         }

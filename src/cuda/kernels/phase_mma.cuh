@@ -1,6 +1,6 @@
-// The phase_mma and phase_wgmma families: a block computes all phases of a box of cells on tensor
-// cores, box after box. Weights stay in shared memory; each warp or warpgroup multiplies the staged
-// inputs of its cells with them; the sums meet in shared memory and leave it in long runs. While a tile's sums are gathered
+// The phase_mma family: a block computes all phases of a box of cells on tensor cores, box after
+// box. Weights stay in shared memory; each warp multiplies the staged inputs of its cells with
+// them; the sums meet in shared memory and leave it in long runs. While a tile's sums are gathered
 // and written, the inputs of the next one arrive; while one block waits, others of its
 // multiprocessor multiply. tiling.cuh has the geometry.
 //
@@ -44,10 +44,6 @@ struct PhaseMma {
 
     const Shared own{shared, packed, bias};
     own.fill_table();
-    if constexpr (Plan::warpgroups) {
-      own.clear_inputs();
-      __syncthreads();
-    }
     At at(number);
     bool new_channels = true;
     int piece = 0;  // of inputs, as they are staged one after the other
@@ -63,9 +59,8 @@ struct PhaseMma {
       bool not_finite = false;
 #pragma unroll 1
       for (int round = 0; round < rounds; ++round) {
-        const unsigned unit = round * unsigned(tile.workers) +
-                              threadIdx.x / unsigned(Plan::threads / tile.workers);
-        const bool works = tile.units % tile.workers == 0 || unit < unsigned(tile.units);
+        const unsigned unit = round * unsigned(tile.warps) + threadIdx.x / 32;
+        const bool works = tile.units % tile.warps == 0 || unit < unsigned(tile.units);
         const Own job(unit);
         typename Multiply::Sums sums = {};
 #pragma unroll 1
@@ -78,7 +73,6 @@ struct PhaseMma {
           const int next_stage = stage == stages - 1 ? 0 : stage + 1;
           if (starts) {
             wait_for_copies_to_shared();
-            if constexpr (Plan::warpgroups) fence_before_bulk_copies();
             if constexpr (buffers > 1) wait_for_bulk_reads<buffers - 1>();
             __syncthreads();
             if (new_channels && stage == 0 && round == 0) {

@@ -42,8 +42,10 @@ struct TilePlan {
   Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
   Index threads = 128;
-  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it
-  bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
+  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it.
+                      ///< With stagers for outputs alone: there are two for inputs
+  Index stagers = 0;  ///< threads that only stage; 0: all do. With some, warpgroups multiply, and
+                      ///< cells and columns are those of a warpgroup
 };
 
 /// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
@@ -81,6 +83,9 @@ struct Tiling {
   Index cells, cell_chunks;
   Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
   Index units;  ///< chunks of cells × groups × sweeps: a warp or warpgroup computes one at a time
+  bool warpgroups;      ///< what multiplies: warpgroups, not warps
+  Index input_buffers;
+  Index stagers, writers;  ///< threads that stage inputs, that compute and write outputs
   Index warps, workers, rounds;
 
   // Boxes along the axes, and tiles in all.
@@ -123,11 +128,15 @@ struct Tiling {
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
     const Phases d(p.d), h(p.h), w(p.w);
+    warpgroups = q.stagers > 0;
+    input_buffers = warpgroups ? 2 : q.buffers;
+    stagers = warpgroups ? q.stagers : q.threads;
+    writers = warpgroups ? q.threads - q.stagers : q.threads;
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
     words = parts(least(q.input_block, ic), per_word);
-    if (q.warpgroups) words = round_up(words, 4);
+    if (warpgroups) words = round_up(words, 4);
     stages = parts(ic, words * per_word);
     group_blocks = parts(p.groups, q.group_block);
     channel_blocks = parts(oc, q.channel_block);
@@ -135,10 +144,10 @@ struct Tiling {
     neighbours = d.shift_count() * h.shift_count() * w.shift_count();
     live_phases = d.live_count() * h.live_count() * w.live_count();
     // With few words a step takes those of several neighbours, and no k is left unused.
-    neighbour_words = neighbours == 1 || words <= 4 || q.warpgroups ? words : round_up(words, 8);
+    neighbour_words = neighbours == 1 || words <= 4 || warpgroups ? words : round_up(words, 8);
     paired_chunks = words % 8 == 0 ? 2 : 1;
     steps = parts(neighbours * neighbour_words, 8);
-    whole_steps = words % 8 == 0 || q.warpgroups;
+    whole_steps = words % 8 == 0 || warpgroups;
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
@@ -149,10 +158,10 @@ struct Tiling {
     in_w = q.box_w + w.max_shift();
     cells = number_cells();
     cell_chunks = parts(cells, q.cell_tile);
-    cell_tiles = q.cell_tile / (q.warpgroups ? 64 : 16);
+    cell_tiles = q.cell_tile / (warpgroups ? 64 : 16);
     units = cell_chunks * q.group_block * sweeps;
     warps = q.threads / 32;
-    workers = q.warpgroups ? warps / 4 : warps;
+    workers = warpgroups ? writers / 128 : warps;
     rounds = parts(units, workers);
 
     blocks_d = parts(d.cells(), q.box_d);
@@ -163,14 +172,14 @@ struct Tiling {
     const Index chunk = 16 / p.element_bytes;
     staged_size = p.channels_last ? 4 : p.element_bytes;
     lead = 0;
-    wide = !p.channels_last && !q.warpgroups && p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
+    wide = !p.channels_last && !warpgroups && p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
     if (wide) {
       // Rows start where memory does, modulo 16 bytes.
       lead = ((w.cell_begin() - w.max_shift()) % chunk + chunk) % chunk;
       in_w = round_up(lead + in_w, chunk);
     }
     const Index all_words = q.group_block * words;
-    if (q.warpgroups) {
+    if (warpgroups) {
       // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring ones.
       staged_size = 16;
       x_channel = 0;
@@ -248,7 +257,7 @@ struct Tiling {
 
     const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
     const bool step_has_one = neighbour_words % 8 == 0;
-    if (q.warpgroups) {
+    if (warpgroups) {
       // One instruction for all columns, or one for each phase, without those that are zero.
       const Index own = channel_columns / 8;
       const bool apart = step_has_one && channel_columns % 8 == 0 && sweep_tiles % own == 0 &&
@@ -279,11 +288,11 @@ struct Tiling {
                     (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
 
     weight_bytes = weight_words * 4;
-    table_at = weight_bytes * (stages > 1 ? q.buffers : 1);
+    table_at = weight_bytes * (stages > 1 ? input_buffers : 1);
     bias_at = table_at + round_up(4 * table_numbers, 16);
     input_at = round_up(bias_at + out_c * 4, 128);
     input_bytes = round_up(input_count * staged_size, 128);
-    output_at = input_at + q.buffers * input_bytes;
+    output_at = input_at + input_buffers * input_bytes;
     output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
     shared_bytes = output_at + q.buffers * output_bytes;
   }
@@ -300,18 +309,18 @@ struct Tiling {
   /// The neighbour and the word of k. Warpgroups: the words in chunks of four, each with all
   /// neighbours, in the order in which they are staged.
   PHASECONV_FUNCTION Index k_neighbour(Index k) const {
-    if (!plan.warpgroups) return k / neighbour_words;
+    if (!warpgroups) return k / neighbour_words;
     const Index number = k / 4 / paired_chunks;
     return number / neighbours < words / 4 / paired_chunks ? neighbours - 1 - number % neighbours
                                                            : neighbours;
   }
   PHASECONV_FUNCTION Index k_word(Index k) const {
-    if (!plan.warpgroups) return k % neighbour_words;
+    if (!warpgroups) return k % neighbour_words;
     const Index chunk = k / 4 / paired_chunks / neighbours * paired_chunks + k / 4 % paired_chunks;
     return chunk * 4 + k % 4;
   }
   PHASECONV_FUNCTION Index k_of(Index neighbour_number, Index word) const {
-    if (!plan.warpgroups) return neighbour_number * neighbour_words + word;
+    if (!warpgroups) return neighbour_number * neighbour_words + word;
     const Index chunk = word / 4;
     const Index number = chunk / paired_chunks * neighbours + neighbours - 1 - neighbour_number;
     return (number * paired_chunks + chunk % paired_chunks) * 4 + word % 4;
@@ -380,7 +389,7 @@ struct Tiling {
     const Neighbour at = neighbour(n);
     return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
            (lead + w.max_shift() - w.shift_at(at.w)) * x_w +
-           (plan.warpgroups ? word / 4 : word) * x_word;
+           (warpgroups ? word / 4 : word) * x_word;
   }
 
   /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
@@ -412,7 +421,7 @@ struct Tiling {
   /// Sets how cells are numbered; returns how many numbers that takes.
   PHASECONV_FUNCTION Index number_cells() {
     const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
-    if (!plan.warpgroups) {
+    if (!warpgroups) {
       rows_w = box_w;
       rows_d = box_h * box_w;
       return box_d * rows_d;
