@@ -68,14 +68,13 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
               if (cell_tile * column_tile > 128 * kMostSums) continue;
               Plan plan{.family = "phase_wgmma",
                         .cell_tile = cell_tile,
-                        .threads = 256,
+                        .threads = 128,
                         .box = box,
                         .channel_block = channel_block,
                         .column_tile = column_tile,
                         .group_block = group_block,
                         .input_block = input_block,
-                        .buffers = 1,
-                        .stagers = 128};
+                        .buffers = 1};
               const Tiling one = tiling(problem, plan);
               if (one.shared_bytes > machine.shared_bytes) continue;
               if (sums_of_thread(problem, plan, one) > kMostSums) continue;
@@ -84,17 +83,14 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
               for (Index rounds = 1; rounds <= (one.stages > 1 ? 1 : 4); ++rounds) {
                 const Index warpgroups = parts(one.units, rounds);
                 if (warpgroups > kMostWarpgroups) continue;
-                for (const int stagers : {128, 256}) {
-                  for (const int buffers : {1, 2}) {
-                    plan.threads = static_cast<int>(128 * warpgroups + stagers);
-                    plan.stagers = stagers;
-                    plan.buffers = buffers;
-                    if (registers * plan.threads > machine.registers) continue;
-                    const Tiling tile = tiling(problem, plan);
-                    if (tile.shared_bytes > machine.shared_bytes) continue;
-                    plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
-                    list.push_back(plan);
-                  }
+                for (const int buffers : {1, 2}) {
+                  plan.threads = static_cast<int>(128 * warpgroups);
+                  plan.buffers = buffers;
+                  if (registers * plan.threads > machine.registers) continue;
+                  const Tiling tile = tiling(problem, plan);
+                  if (tile.shared_bytes > machine.shared_bytes) continue;
+                  plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
+                  list.push_back(plan);
                 }
                 if (warpgroups == 1) break;
               }

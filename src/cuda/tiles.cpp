@@ -12,7 +12,7 @@ Tiling tiling(const Problem& problem, const Plan& plan) {
        problem.layout == Layout::channels_last, problem.type == DataType::f32},
       {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
        plan.input_block, plan.cell_tile, plan.column_tile, plan.threads, plan.buffers,
-       plan.stagers});
+       plan.family == "phase_wgmma"});
 }
 
 std::string too_large(const Problem& problem) {
@@ -140,7 +140,7 @@ std::vector<KernelFamily::Constant> tile_constants(const Problem& problem, const
   add("column_tile", plan.column_tile);
   add("threads", plan.threads);
   add("buffers", plan.buffers);
-  add("stagers", plan.stagers);
+  list.push_back({"bool", "warpgroups", tile.plan.warpgroups ? "true" : "false"});
   // The uses of steps, sweep by sweep, and what each of them reads.
   std::vector<Index> first_use, step, used_tiles, first_fragment, offsets;
   Index fragments = 0;
@@ -153,7 +153,7 @@ std::vector<KernelFamily::Constant> tile_constants(const Problem& problem, const
       used_tiles.push_back(used);
       first_fragment.push_back(fragments);
       fragments += std::popcount(used);
-      if (tile.warpgroups) {
+      if (tile.plan.warpgroups) {
         // Where the first four words are, and how much further on the second four.
         const Index second = tile.input_offset(at * 8 + 4), from = tile.input_offset(at * 8);
         offsets.push_back(from + (std::max(second - from, Index{0}) << 16));

@@ -24,7 +24,6 @@ std::string to_string(const Plan& plan) {
   append("columns", plan.column_tile, defaults.column_tile);
   append("groups", plan.group_block, defaults.group_block);
   append("inputs", plan.input_block, defaults.input_block);
-  append("stagers", plan.stagers, defaults.stagers);
   append("buffers", plan.buffers, defaults.buffers);
   append("resident", plan.resident, defaults.resident);
   return out;

@@ -24,7 +24,6 @@ struct Plan {
   Index group_block = 0;  ///< groups
   Index input_block = 0;  ///< input channels staged at a time, of each group
   int buffers = 0;        ///< for inputs and for outputs
-  int stagers = 0;        ///< threads that only stage inputs
   int resident = 0;       ///< blocks that share a multiprocessor
 
   friend bool operator==(const Plan&, const Plan&) = default;

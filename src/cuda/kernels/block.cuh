@@ -11,16 +11,14 @@ struct Block {
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
   static constexpr int threads = int(Plan::threads);
-  static constexpr int stagers = int(tiling_of<Problem, Plan>().stagers);
+  static constexpr int weight_buffers =
+      tiling_of<Problem, Plan>().stages == 1 ? 1 : Plan::warpgroups ? 2 : int(Plan::buffers);
   static constexpr int input_buffers = int(tiling_of<Problem, Plan>().input_buffers);
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
 
   unsigned char* shared;
   const unsigned* packed;
   const Stored* bias_in_memory;
-
-  /// Which of the stagers this thread is.
-  static __device__ __forceinline__ int stager() { return int(threadIdx.x) - (threads - stagers); }
 
   /// So many tiles are computed at a time, one a block: blocks keep their channel block, and so
   /// their weights.
@@ -33,8 +31,7 @@ struct Block {
 
   __device__ __forceinline__ unsigned* weights(int piece) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const int buffer = tile.stages > 1 ? piece % input_buffers : 0;
-    return reinterpret_cast<unsigned*>(shared + buffer * int(tile.weight_bytes));
+    return reinterpret_cast<unsigned*>(shared + piece % weight_buffers * int(tile.weight_bytes));
   }
   __device__ __forceinline__ int* table() const {
     return reinterpret_cast<int*>(shared + tiling_of<Problem, Plan>().table_at);
@@ -46,6 +43,13 @@ struct Block {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     return reinterpret_cast<Staged*>(shared + tile.input_at +
                                      piece % input_buffers * int(tile.input_bytes));
+  }
+  /// What tells that raw inputs have come.
+  __device__ __forceinline__ unsigned long long* barrier() const {
+    return reinterpret_cast<unsigned long long*>(shared + tiling_of<Problem, Plan>().input_at) - 1;
+  }
+  __device__ __forceinline__ Stored* raw() const {
+    return reinterpret_cast<Stored*>(shared + tiling_of<Problem, Plan>().raw_at);
   }
   /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
   __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
@@ -84,7 +88,7 @@ struct Block {
   }
 
   __device__ __forceinline__ void fill_bias(const At& at) const {
-    for (int i = stager(); i < at.channels(); i += stagers) {
+    for (int i = int(threadIdx.x); i < at.channels(); i += threads) {
       bias()[i] = Problem::Element::value(__ldg(bias_in_memory + at.first_channel() + i));
     }
   }
@@ -94,26 +98,26 @@ struct Block {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
     unsigned* const to = weights(piece);
-    for (int i = stager() * 4; i < int(tile.weight_words); i += stagers * 4) {
+    for (int i = int(threadIdx.x) * 4; i < int(tile.weight_words); i += threads * 4) {
       copy_to_shared<16>(to + i, from + i, true);
     }
   }
 
-  /// Stages the inputs of a stage, or starts to: `Stager` says how.
+  /// What stages the inputs of a stage: `Stager` says how.
   template <class Stager>
-  __device__ __forceinline__ void stage_inputs(const Stored* input, const At& at, int stage,
-                                               int piece) const {
+  __device__ __forceinline__ Stager inputs_of(const Stored* input, const At& at, int stage,
+                                              int piece) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
                      w = phases_of<Problem::w>();
     constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
-    Stager{input + at.image * Problem::in_channels * positions,
-           inputs(piece),
-           at.group,
-           stage * int(tile.words * tile.per_word),
-           at.d.cell - int(d.max_shift()),
-           at.h.cell - int(h.max_shift()),
-           at.w.cell - int(w.max_shift() + tile.lead)}();
+    return {input + at.image * Problem::in_channels * positions,
+            inputs(piece),
+            at.group,
+            stage * int(tile.words * tile.per_word),
+            at.d.cell - int(d.max_shift()),
+            at.h.cell - int(h.max_shift()),
+            at.w.cell - int(w.max_shift() + tile.lead)};
   }
 };
 

@@ -61,6 +61,36 @@ __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from
                "r"(shared_address(from)), "r"(bytes)
                : "memory");
 }
+/// Copies to shared memory, aligned the same way; `done` counts the bytes that came.
+__device__ __forceinline__ void bulk_copy_to_shared(void* to, const void* from, unsigned bytes,
+                                                    unsigned long long* done) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          shared_address(to)),
+      "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(done))
+      : "memory");
+}
+/// A barrier in shared memory that one thread arrives at, after bytes were announced and came.
+__device__ __forceinline__ void start_barrier(unsigned long long* barrier) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
+}
+__device__ __forceinline__ void expect_bytes(unsigned long long* barrier, unsigned bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(
+                   shared_address(barrier)),
+               "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void arrive(unsigned long long* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+/// Waits until the barrier was passed an odd (parity 0) or even number of times.
+__device__ __forceinline__ void wait_for_barrier(unsigned long long* barrier, unsigned parity) {
+  asm volatile(
+      "{.reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; "
+      "@!done bra again;}" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
 /// Waits until this thread's bulk copies, but for the latest `groups` groups of them, have read
 /// their shared memory.
 template <int groups>

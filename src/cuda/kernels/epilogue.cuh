@@ -53,7 +53,7 @@ struct Epilogue {
         const Cell<Problem, Plan> cell(own.first_cell(i) + lane / 4 + 8 * half);
         targets[i][half] = Target(cell, at, out, first);
         // Rows of sixteens: the other half of the tile lies in the same row.
-        if (half == 1 && !tile.warpgroups && Plan::box_w % 16 == 0) targets[i][1].same_row(targets[i][0]);
+        if (half == 1 && !Plan::warpgroups && Plan::box_w % 16 == 0) targets[i][1].same_row(targets[i][0]);
       }
     }
     const bool even = reinterpret_cast<unsigned long long>(out.output) % 4 == 0;
@@ -187,7 +187,7 @@ struct Repair {
   __device__ __noinline__ void operator()(unsigned number, Output out) const {
     const Place<Problem, Plan> at(number);
     const int count = out.channels * out.size_d * out.size_h * out.size_w;
-    for (int each = threadIdx.x; each < count; each += int(tiling_of<Problem, Plan>().writers)) {
+    for (int each = threadIdx.x; each < count; each += int(Plan::threads)) {
       const int w = each % out.size_w, h = each / out.size_w % out.size_h;
       const int d = each / (out.size_w * out.size_h) % out.size_d;
       const int channel = each / (out.size_w * out.size_h * out.size_d);

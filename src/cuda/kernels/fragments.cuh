@@ -20,7 +20,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::stagers});
+       Plan::warpgroups});
   return tiling;
 }
 
@@ -104,7 +104,7 @@ struct Fragments {
     static constexpr int part_count = int(tiling_of<Problem, Plan>().lane_words) / 2;
 
     __device__ int place(int tiles) const {
-      if constexpr (tiling_of<Problem, Plan>().warpgroups) {
+      if constexpr (tiling_of<Problem, Plan>().plan.warpgroups) {
         return (((k / 4 * part_count + part) * tiles + tile) * 8 + column) * 4 + k % 4;
       } else {
         return ((tile * 8 + column) * 4 + k % 4) * (2 * part_count) + part * 2 + k / 4;
@@ -112,7 +112,7 @@ struct Fragments {
     }
     static __device__ Where at(int place, int tiles) {
       Where where;
-      if constexpr (tiling_of<Problem, Plan>().warpgroups) {
+      if constexpr (tiling_of<Problem, Plan>().plan.warpgroups) {
         where.k = place % 4;
         place /= 4;
         where.column = place % 8;

@@ -27,13 +27,40 @@ struct StageOperands {
         positions<false>();
       }
     } else {
-      rows();
+      rows<false>(nullptr);
     }
+  }
+
+  /// Channels first: from raw inputs that `fetch` brought.
+  __device__ __forceinline__ void arrange(const Stored* raw) const { rows<true>(raw); }
+
+  /// Starts to bring inputs as they lie in memory; one warp, all of it. `done` counts the bytes.
+  __device__ __forceinline__ void fetch(Stored* raw, unsigned long long* done) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_d = int(tile.in_d), rows = tile.raw_rows ? 1 : int(tile.in_h);
+    constexpr int all = all_chunks * channels * in_d * rows;
+    const Clip clip(*this);
+#pragma unroll 1
+    for (int piece = int(threadIdx.x) % 32; piece < all; piece += 32) {
+      const int h = piece % rows, d = piece / rows % in_d, channel = piece / (rows * in_d);
+      const Own own(*this, channel / channels);
+      const Piece at(*this, clip, d, h);
+      if (!at.exists || !own.has(channel % channels)) continue;
+      const Index from = (own.group * tile.ic + own.channel + channel % channels) * from_channel +
+                         at.start - at.shift;
+      const unsigned bytes = unsigned(round_up(at.shift + at.length, unit) * sizeof(Stored));
+      expect_bytes(done, bytes);
+      bulk_copy_to_shared(
+          raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h), input + from,
+          bytes, done);
+    }
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) arrive(done);
   }
 
  private:
   static constexpr bool last = Problem::channels_last;
-  static constexpr int threads = int(tiling_of<Problem, Plan>().stagers);
+  static constexpr int threads = int(Plan::threads);
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
   static constexpr int channels = 4 * per_word;  ///< of a chunk
   static constexpr int chunks = int(tiling_of<Problem, Plan>().words) / 4;  ///< of a group
@@ -44,9 +71,37 @@ struct StageOperands {
   static constexpr Index from_h = from_w * Problem::w.input;
   static constexpr Index from_d = from_h * Problem::h.input;
 
-  static __device__ __forceinline__ int own_thread() {
-    return int(threadIdx.x) - (int(Plan::threads) - threads);
-  }
+  static constexpr int unit = 16 / int(sizeof(Stored));
+
+  /// What there is of the staged rows and columns.
+  struct Clip {
+    int low_h, end_h, low_w, end_w;
+    __device__ __forceinline__ explicit Clip(const StageOperands& stage) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      low_h = stage.i_h > 0 ? stage.i_h : 0;
+      end_h = int(least(stage.i_h + tile.in_h, Problem::h.input));
+      low_w = tile.raw_rows || stage.i_w < 0 ? 0 : stage.i_w;
+      end_w = tile.raw_rows ? int(Problem::w.input)
+                            : int(least(stage.i_w + tile.in_w, Problem::w.input));
+    }
+  };
+  /// A piece of raw inputs, of staged plane d and, where rows are pieces, row h.
+  struct Piece {
+    bool exists;
+    int start, length;  ///< in a channel
+    int shift;          ///< elements before the first, back to 16 bytes
+    __device__ __forceinline__ Piece(const StageOperands& stage, const Clip& clip, int d, int h) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      const int first = tile.raw_rows ? clip.low_h : stage.i_h + h;
+      exists = unsigned(stage.i_d + d) < unsigned(Problem::d.input) &&
+               (tile.raw_rows ? clip.end_h > clip.low_h
+                              : unsigned(first) < unsigned(Problem::h.input)) &&
+               clip.end_w > clip.low_w;
+      start = (stage.i_d + d) * int(from_d) + first * int(from_h) + clip.low_w;
+      length = tile.raw_rows ? (clip.end_h - clip.low_h) * int(from_h) : clip.end_w - clip.low_w;
+      shift = start & (unit - 1);
+    }
+  };
 
   /// The channel of a group that a chunk begins with, and how many there are from it on; none where
   /// the group does not exist.
@@ -69,30 +124,37 @@ struct StageOperands {
   };
 
   /// Channels first: lanes along w, each gathers the channels of its position.
-  __device__ __forceinline__ void rows() const {
+  template <bool from_raw>
+  __device__ __forceinline__ void rows(const Stored* raw) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
     constexpr int all = all_chunks * in_d * in_h;
     constexpr int lanes = lanes_for(in_w);
     constexpr int turns = int(parts(in_w, lanes));
+    const Clip clip(*this);
 #pragma unroll 2
-    for (int row = own_thread() / lanes; row < all; row += threads / lanes) {
+    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
       const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
       const Own own(*this, chunk);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) && own.has(0);
       // Where there is nothing, no address is formed from what is there.
-      const Stored* const from =
-          there ? input + (own.group * tile.ic + own.channel) * from_channel + (i_d + d) * from_d +
-                      (i_h + h) * from_h + i_w
-                : input;
+      const Stored* from = input;
+      if constexpr (from_raw) {
+        from = raw + chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
+               (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
+               Piece(*this, clip, d, h).shift + i_w - clip.low_w;
+      } else if (there) {
+        from += (own.group * tile.ic + own.channel) * from_channel + (i_d + d) * from_d +
+                (i_h + h) * from_h + i_w;
+      }
       uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
 #pragma unroll 4
       for (int turn = 0; turn < turns; ++turn) {
-        const int x = turn * lanes + own_thread() % lanes;
+        const int x = turn * lanes + int(threadIdx.x) % lanes;
         if (in_w % lanes != 0 && x >= in_w) continue;
         const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
-        store(to + x, gathered(own, exists, from + x));
+        store(to + x, gathered<from_raw>(own, exists, from + x));
       }
     }
   }
@@ -106,7 +168,7 @@ struct StageOperands {
     constexpr int lanes = lanes_for(all_chunks);
     constexpr int turns = int(parts(all_chunks, lanes));
 #pragma unroll 4
-    for (int position = own_thread() / lanes; position < all; position += threads / lanes) {
+    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) &&
@@ -116,7 +178,7 @@ struct StageOperands {
       uint4* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
 #pragma unroll
       for (int turn = 0; turn < turns; ++turn) {
-        const int chunk = turn * lanes + own_thread() % lanes;
+        const int chunk = turn * lanes + int(threadIdx.x) % lanes;
         if (all_chunks % lanes != 0 && chunk >= all_chunks) continue;
         const Own own(*this, chunk);
         const Stored* const at = from + own.group * tile.ic + own.channel;
@@ -129,19 +191,24 @@ struct StageOperands {
             store(own_to, exists ? __ldg(reinterpret_cast<const uint4*>(at)) : uint4{0, 0, 0, 0});
           }
         } else {
-          store(to + chunk * int(tile.x_word), gathered(own, there, at));
+          store(to + chunk * int(tile.x_word), gathered<false>(own, there, at));
         }
       }
     }
   }
 
   /// A chunk's words from its channels, one by one.
+  template <bool from_raw>
   static __device__ __forceinline__ uint4 gathered(const Own& own, bool exists,
                                                    const Stored* from) {
     unsigned word[4] = {};
 #pragma unroll
     for (int i = 0; i < channels; ++i) {
-      const Stored element = exists && own.has(i) ? __ldg(from + i * from_channel) : Stored(0);
+      Stored element = 0;
+      if (exists && own.has(i)) {
+        element = from_raw ? from[i * tiling_of<Problem, Plan>().raw_c]
+                           : __ldg(from + i * from_channel);
+      }
       if constexpr (per_word == 2) {
         word[i / 2] |= unsigned(element) << i % 2 * 16;
       } else {

@@ -49,7 +49,7 @@ struct PhaseMma {
     int piece = 0;  // of inputs, as they are staged one after the other
     unsigned turn = 0;
     own.fetch_weights(at, 0, 0);
-    own.template stage_inputs<Stager>(input, at, 0, 0);
+    own.template inputs_of<Stager>(input, at, 0, 0)();
 #pragma unroll 1
     for (;; ++turn) {
       const unsigned next = number + together;
@@ -86,7 +86,7 @@ struct PhaseMma {
             }
             if (buffers > 1 && more) {
               if (stages > 1) own.fetch_weights(whose, next_stage, piece + 1);
-              own.template stage_inputs<Stager>(input, whose, next_stage, piece + 1);
+              own.template inputs_of<Stager>(input, whose, next_stage, piece + 1)();
             }
           }
           if (works) Multiply::add(job, own, piece, sums);
@@ -101,7 +101,7 @@ struct PhaseMma {
                   coming.channel_block != at.channel_block) {
                 own.fetch_weights(whose, next_stage, piece + 1);
               }
-              own.template stage_inputs<Stager>(input, whose, next_stage, piece + 1);
+              own.template inputs_of<Stager>(input, whose, next_stage, piece + 1)();
             }
           }
           if (finishes) ++piece;

@@ -1,7 +1,7 @@
 // The phase_wgmma family: phase_mma with products of warpgroups, which read their operands from
-// shared memory themselves (wgmma.cuh). Some warps of a block, the stagers, only bring the next
-// inputs there; the others multiply, gather and write. They meet at a barrier for each piece of
-// inputs, of which there are two: one is multiplied, one is staged.
+// shared memory themselves (wgmma.cuh). With channels first the next inputs come in the background
+// as they lie in memory, while a tile is multiplied, gathered and written; all warps then make
+// operands of them.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 #pragma once
@@ -22,7 +22,6 @@ struct PhaseWgmma {
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
   static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
-  static constexpr int writers = int(tiling_of<Problem, Plan>().writers);
   static constexpr bool some_without_taps =
       tiling_of<Problem, Plan>().live_phases <
       Problem::d.stride * Problem::h.stride * Problem::w.stride;
@@ -33,60 +32,29 @@ struct PhaseWgmma {
   Stored* output;
 
   __device__ __forceinline__ void run() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned together = Shared::together();
-    if (blockIdx.x >= together) return;
+    unsigned number = blockIdx.x;
+    if (number >= together) return;
     const Shared own{shared, packed, bias};
     own.fill_table();
     own.clear_inputs();
+    const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
+    if (raw && threadIdx.x == 0) start_barrier(own.barrier());
+    fence_before_bulk_copies();
     __syncthreads();
-    if (int(threadIdx.x) >= writers) {
-      stage(own, together);
-    } else {
-      compute(own, together);
-    }
-  }
 
- private:
-  /// Whether a tile has other weights and biases than the one before it in this block.
-  static __device__ __forceinline__ bool other_channels(const At& at, unsigned number,
-                                                        unsigned together) {
-    if (number < together) return true;
-    const At before(number - together);
-    return before.group != at.group || before.channel_block != at.channel_block;
-  }
-
-  /// What the stagers do.
-  __device__ __forceinline__ void stage(const Shared& own, unsigned together) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    int piece = 0;
-#pragma unroll 1
-    for (unsigned number = blockIdx.x; number < unsigned(tile.tiles); number += together) {
-      const At at(number);
-#pragma unroll 1
-      for (int stage = 0; stage < stages; ++stage, ++piece) {
-        if (stages > 1) own.fetch_weights(at, stage, piece);
-        own.template stage_inputs<typename Multiply::Stager>(input, at, stage, piece);
-        if (stage == 0 && other_channels(at, number, together)) {
-          __syncthreads();  // nobody uses those of the tile before any more
-          if (Problem::bias) own.fill_bias(at);
-          if (stages == 1) own.fetch_weights(at, 0, 0);
-        }
-        wait_for_copies_to_shared();
-        fence_before_bulk_copies();
-        __syncthreads();
-      }
-    }
-  }
-
-  /// What the others do.
-  __device__ __forceinline__ void compute(const Shared& own, unsigned together) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    int piece = 0;
+    At at(number);
+    bool new_channels = true;
+    int piece = 0;  // of inputs, as they are staged one after the other
     unsigned turn = 0;
+    fetch(own, at, 0, 0, raw);
 #pragma unroll 1
-    for (unsigned number = blockIdx.x; number < unsigned(tile.tiles); number += together, ++turn) {
-      const At at(number);
+    for (;; ++turn) {
+      const unsigned next = number + together;
+      const bool ends = next >= unsigned(tile.tiles);
+      const At coming(ends ? number : next);
       const Output out = own.outputs(output, at, turn);
       bool not_finite = false;
 #pragma unroll 1
@@ -97,49 +65,71 @@ struct PhaseWgmma {
         typename Multiply::Sums sums = {};
 #pragma unroll 1
         for (int stage = 0; stage < stages; ++stage) {
+          const bool last = stage == stages - 1;
           if (round == 0) {
-            if (stage == 0 && other_channels(at, number, together)) __syncthreads();
+            // Nobody reads the operands of before any more: the last barrier was after that.
+            if (new_channels && stage == 0) {
+              if (Problem::bias) own.fill_bias(at);
+              if (stages == 1) own.fetch_weights(at, 0, 0);
+            }
+            const Stager stager = own.template inputs_of<Stager>(input, at, stage, 0);
+            if (raw) {
+              wait_for_barrier(own.barrier(), piece & 1);
+              stager.arrange(own.raw());
+            } else {
+              stager();
+            }
+            wait_for_copies_to_shared();
+            fence_before_bulk_copies();
             __syncthreads();
+            if (!last) {
+              fetch(own, at, stage + 1, piece + 1, raw);
+            } else if (!ends) {
+              fetch(own, coming, 0, piece + 1, raw);
+            }
           }
-          if (works) Multiply::add(job, own, piece + stage, sums);
+          if (works) Multiply::add(job, own, piece, sums);
+          if (round == 0) ++piece;
+          if (!last) __syncthreads();
         }
         if (round == 0) {
           // Now nothing reads the outputs that lie where these will.
           wait_for_bulk_reads<int(Plan::buffers) - 1>();
-          wait_for_writers();
+          __syncthreads();
           if constexpr (some_without_taps) {
             out.fill(own.bias());
-            wait_for_writers();
+            __syncthreads();
           }
         }
         if (works) {
           not_finite |= Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
         }
       }
-      piece += stages;
       fence_before_bulk_copies();
-      if (any_writer(not_finite)) {
+      if (__syncthreads_or(not_finite)) {
         Repair<Problem, Plan>{input, packed, bias}(number, out);
         fence_before_bulk_copies();
-        wait_for_writers();
+        __syncthreads();
       }
       out.store();
+      if (ends) break;
+      new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
+      number = next;
+      at = coming;
     }
     wait_for_bulk_reads<0>();
   }
 
-  static __device__ __forceinline__ void wait_for_writers() {
-    asm volatile("bar.sync 1, %0;" ::"n"(writers) : "memory");
-  }
-  /// The same; whether one of them says so.
-  static __device__ __forceinline__ bool any_writer(bool one) {
-    unsigned any;
-    asm volatile(
-        "{.reg .pred p; setp.ne.u32 p, %1, 0; bar.red.or.pred p, 1, %2, p; selp.u32 %0, 1, 0, p;}"
-        : "=r"(any)
-        : "r"(unsigned(one)), "n"(writers)
-        : "memory");
-    return any != 0;
+ private:
+  using Stager = typename Multiply::Stager;
+
+  /// Starts to bring what a stage needs.
+  __device__ __forceinline__ void fetch(const Shared& own, const At& at, int stage, int piece,
+                                        bool raw) const {
+    if (stages > 1) own.fetch_weights(at, stage, piece);
+    if (raw && threadIdx.x < 32) {
+      own.template inputs_of<Stager>(input, at, stage, 0).fetch(own.raw(), own.barrier());
+    }
   }
 };
 

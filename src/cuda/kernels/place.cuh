@@ -79,7 +79,7 @@ struct Unit {
   __device__ __forceinline__ unsigned first_cell(int cell_tile) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const unsigned first = chunk * unsigned(Plan::cell_tile);
-    if constexpr (!tile.warpgroups) return first + cell_tile * 16;
+    if constexpr (!tile.plan.warpgroups) return first + cell_tile * 16;
     return first + cell_tile * 64 + threadIdx.x / 32 % 4 * 16;
   }
 };
@@ -97,7 +97,7 @@ struct Cell {
     w = number % rows_w;
     h = number % rows_d / rows_w;
     d = number / rows_d;
-    if constexpr (tile.warpgroups) exists &= w < int(Plan::box_w) && h < int(Plan::box_h);
+    if constexpr (tile.plan.warpgroups) exists &= w < int(Plan::box_w) && h < int(Plan::box_h);
   }
 };
 

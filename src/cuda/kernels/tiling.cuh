@@ -43,9 +43,8 @@ struct TilePlan {
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
   Index threads = 128;
   Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it.
-                      ///< With stagers for outputs alone: there are two for inputs
-  Index stagers = 0;  ///< threads that only stage; 0: all do. With some, warpgroups multiply, and
-                      ///< cells and columns are those of a warpgroup
+                      ///< Warpgroups: for outputs alone
+  bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
 };
 
 /// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
@@ -83,9 +82,7 @@ struct Tiling {
   Index cells, cell_chunks;
   Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
   Index units;  ///< chunks of cells × groups × sweeps: a warp or warpgroup computes one at a time
-  bool warpgroups;      ///< what multiplies: warpgroups, not warps
   Index input_buffers;
-  Index stagers, writers;  ///< threads that stage inputs, that compute and write outputs
   Index warps, workers, rounds;
 
   // Boxes along the axes, and tiles in all.
@@ -99,6 +96,13 @@ struct Tiling {
   bool wide;                               ///< channels first: rows can be copied 16 bytes a time
   Index x_word, x_channel, x_d, x_h, x_w;  ///< strides; of words and channels within a word
   Index input_count;
+
+  // Warpgroups, channels first: inputs come as they lie in memory, in pieces that start and end on
+  // 16 bytes, before they become operands.
+  bool raw;
+  bool raw_rows;              ///< the rows of a plane are one piece
+  Index raw_piece;            ///< elements of a piece
+  Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
   // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
   // what starts at an address modulo 16 there starts at the same one here; an axis that the box
@@ -123,15 +127,13 @@ struct Tiling {
 
   // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
   // Weights that come with each stage have as many buffers as the inputs.
-  Index weight_bytes, table_at, bias_at, input_at, input_bytes, output_at, output_bytes;
+  Index weight_bytes, table_at, bias_at, input_at, input_bytes, raw_at, output_at, output_bytes;
   Index shared_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
     const Phases d(p.d), h(p.h), w(p.w);
-    warpgroups = q.stagers > 0;
-    input_buffers = warpgroups ? 2 : q.buffers;
-    stagers = warpgroups ? q.stagers : q.threads;
-    writers = warpgroups ? q.threads - q.stagers : q.threads;
+    const bool warpgroups = q.warpgroups;
+    input_buffers = warpgroups ? 1 : q.buffers;
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
@@ -161,7 +163,7 @@ struct Tiling {
     cell_tiles = q.cell_tile / (warpgroups ? 64 : 16);
     units = cell_chunks * q.group_block * sweeps;
     warps = q.threads / 32;
-    workers = warpgroups ? writers / 128 : warps;
+    workers = warpgroups ? warps / 4 : warps;
     rounds = parts(units, workers);
 
     blocks_d = parts(d.cells(), q.box_d);
@@ -179,6 +181,8 @@ struct Tiling {
       in_w = round_up(lead + in_w, chunk);
     }
     const Index all_words = q.group_block * words;
+    raw = raw_rows = false;
+    raw_piece = raw_h = raw_d = raw_c = 0;
     if (warpgroups) {
       // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring ones.
       staged_size = 16;
@@ -187,6 +191,13 @@ struct Tiling {
       x_h = in_w;
       x_d = in_h * x_h;
       x_word = in_d * x_d | 1;  // of a chunk, here
+      raw = !p.channels_last && (p.d.input * p.h.input * p.w.input) % chunk == 0;
+      raw_rows = blocks_w == 1 && w.cell_begin() <= w.max_shift() &&
+                 w.cell_begin() + q.box_w >= p.w.input;
+      raw_piece = round_up((raw_rows ? in_h * p.w.input : in_w) + chunk - 1, chunk);
+      raw_h = raw_rows ? p.w.input : raw_piece;
+      raw_d = raw_rows ? raw_piece : in_h * raw_piece;
+      raw_c = in_d * raw_d;
       // Products of the last cells read beyond.
       input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + 63;
     } else if (p.channels_last) {
@@ -288,11 +299,12 @@ struct Tiling {
                     (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
 
     weight_bytes = weight_words * 4;
-    table_at = weight_bytes * (stages > 1 ? input_buffers : 1);
+    table_at = weight_bytes * (stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
     bias_at = table_at + round_up(4 * table_numbers, 16);
-    input_at = round_up(bias_at + out_c * 4, 128);
+    input_at = round_up(bias_at + out_c * 4 + (raw ? 8 : 0), 128);
     input_bytes = round_up(input_count * staged_size, 128);
-    output_at = input_at + input_buffers * input_bytes;
+    raw_at = input_at + input_buffers * input_bytes;
+    output_at = raw_at + round_up(raw ? all_words * per_word * raw_c * p.element_bytes : 0, 128);
     output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
     shared_bytes = output_at + q.buffers * output_bytes;
   }
@@ -309,18 +321,18 @@ struct Tiling {
   /// The neighbour and the word of k. Warpgroups: the words in chunks of four, each with all
   /// neighbours, in the order in which they are staged.
   PHASECONV_FUNCTION Index k_neighbour(Index k) const {
-    if (!warpgroups) return k / neighbour_words;
+    if (!plan.warpgroups) return k / neighbour_words;
     const Index number = k / 4 / paired_chunks;
     return number / neighbours < words / 4 / paired_chunks ? neighbours - 1 - number % neighbours
                                                            : neighbours;
   }
   PHASECONV_FUNCTION Index k_word(Index k) const {
-    if (!warpgroups) return k % neighbour_words;
+    if (!plan.warpgroups) return k % neighbour_words;
     const Index chunk = k / 4 / paired_chunks / neighbours * paired_chunks + k / 4 % paired_chunks;
     return chunk * 4 + k % 4;
   }
   PHASECONV_FUNCTION Index k_of(Index neighbour_number, Index word) const {
-    if (!warpgroups) return neighbour_number * neighbour_words + word;
+    if (!plan.warpgroups) return neighbour_number * neighbour_words + word;
     const Index chunk = word / 4;
     const Index number = chunk / paired_chunks * neighbours + neighbours - 1 - neighbour_number;
     return (number * paired_chunks + chunk % paired_chunks) * 4 + word % 4;
@@ -389,7 +401,7 @@ struct Tiling {
     const Neighbour at = neighbour(n);
     return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
            (lead + w.max_shift() - w.shift_at(at.w)) * x_w +
-           (warpgroups ? word / 4 : word) * x_word;
+           (plan.warpgroups ? word / 4 : word) * x_word;
   }
 
   /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
@@ -421,7 +433,7 @@ struct Tiling {
   /// Sets how cells are numbered; returns how many numbers that takes.
   PHASECONV_FUNCTION Index number_cells() {
     const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
-    if (!warpgroups) {
+    if (!plan.warpgroups) {
       rows_w = box_w;
       rows_d = box_h * box_w;
       return box_d * rows_d;

@@ -10,7 +10,6 @@ template <class Problem, class Plan>
 struct Writer {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
-  static constexpr int writers = int(tiling_of<Problem, Plan>().writers);  ///< threads
   static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of an aligned store
 
   Stored* output;              ///< the block's first one in memory
@@ -39,11 +38,11 @@ struct Writer {
     if constexpr (!Problem::bias) {
       // What lies around the outputs does not matter.
       float4* const all = reinterpret_cast<float4*>(staged - misaligned(output));
-      for (int at = threadIdx.x; at < (count + unit) / unit; at += writers) {
+      for (int at = threadIdx.x; at < (count + unit) / unit; at += int(Plan::threads)) {
         all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
       }
     } else {
-      for (int at = threadIdx.x; at < count; at += writers) {
+      for (int at = threadIdx.x; at < count; at += int(Plan::threads)) {
         const int channel = Problem::channels_last ? at % int(tile.y_w) : at / int(tile.y_c);
         staged[at] = Element::rounded(channel < int(tile.out_c) ? bias[channel] : 0.0f);
       }
@@ -57,7 +56,7 @@ struct Writer {
       // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
       constexpr int together = 2 * unit;
       const int own = threadIdx.x % together;
-      for (int run = threadIdx.x / together; run < runs(); run += writers / together) {
+      for (int run = threadIdx.x / together; run < runs(); run += int(Plan::threads) / together) {
         const Run at(*this, run);
         if (own == 0 && at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
@@ -68,7 +67,7 @@ struct Writer {
       commit_bulk_copies();
     } else {
       const int lane = threadIdx.x % 32;
-      for (int run = threadIdx.x / 32; run < runs(); run += writers / 32) {
+      for (int run = threadIdx.x / 32; run < runs(); run += int(Plan::threads) / 32) {
         const Run at(*this, run);
         if (lane < at.head) at.to[lane] = at.from[lane];
         for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
