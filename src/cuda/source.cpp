@@ -7,6 +7,7 @@
 
 #include "cuda/direct.h"
 #include "cuda/kernel_files.h"
+#include "cuda/phase_fma.h"
 #include "cuda/phase_mma.h"
 
 namespace phaseconv::cuda {
@@ -161,13 +162,14 @@ extern "C" __global__ void )" +
 }
 
 const KernelFamily& kernel_family(const Plan& plan) {
-  static const KernelFamily all[] = {phase_mma::family(), direct::family()};
+  static const KernelFamily all[] = {phase_mma::family(), phase_fma::family(), direct::family()};
   return *std::ranges::find_if(
       all, [&](const KernelFamily& one) { return plan.family == one.family.name; });
 }
 
 const std::vector<Family>& kernel_families() {
-  static const std::vector<Family> families = {phase_mma::family().family, direct::family().family};
+  static const std::vector<Family> families = {phase_mma::family().family, phase_fma::family().family,
+                                               direct::family().family};
   return families;
 }
 
