@@ -112,6 +112,15 @@ inline void cvt_rn_bf16_f32(unsigned short& to, float from) {
   std::memcpy(&bits, &from, sizeof bits);
   to = static_cast<unsigned short>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);  // ties go to even
 }
+inline void cvt_rn_f16_f32(unsigned short& to, float from) {
+  const _Float16 narrow = static_cast<_Float16>(from);
+  std::memcpy(&to, &narrow, sizeof to);
+}
+inline void cvt_f32_f16(float& to, unsigned short from) {
+  _Float16 narrow;
+  std::memcpy(&narrow, &from, sizeof from);
+  to = static_cast<float>(narrow);
+}
 
 enum cudaError_t { cudaSuccess };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };

@@ -84,7 +84,9 @@ struct PhaseFma {
     constexpr int read = int(tile.vector_bytes(in)), written = int(tile.vector_bytes(out));
     if constexpr (last) {
       const Runs none{};
-      if (reinterpret_cast<unsigned long long>(input) % read == 0 &&
+      if constexpr (read == sizeof(Stored) && written == sizeof(Stored)) {
+        work<read, written>(box, none);
+      } else if (reinterpret_cast<unsigned long long>(input) % read == 0 &&
           reinterpret_cast<unsigned long long>(output) % written == 0) {
         work<read, written>(box, none);
       } else {
@@ -187,11 +189,12 @@ struct PhaseFma {
                        s = span_axis<axis_s>();
     constexpr int lines = row + reach_s - 1;
     using Inputs = Words<Element, in, read>;
-    const Stored* const from =
+    const Stored* const from = anchored(
         input + (at.image * Problem::in_channels + at.group * ic) * (last ? 0 : x_positions) +
         (last ? at.image * Problem::in_channels * x_positions + at.group * ic : 0) +
         (at.d + d.first_input()) * x_d + (at.b() + b.first_input()) * x_b +
-        (at.s() + s.first_input()) * x_s;
+        (at.s() + s.first_input()) * x_s);
+    Stored* const to = start(at, runs);
     bool in_d[reach_d], in_b[reach_b];
 #pragma unroll
     for (int i = 0; i < reach_d; ++i) in_d[i] = exists<Problem::d>(at.d, i);
@@ -288,7 +291,7 @@ struct PhaseFma {
 #pragma unroll
               for (int o = 0; o < out; ++o) sum[o] += offsets[o];
             }
-            write<written>(at, n, t_d, t_b, t_s, sum, runs);
+            write<written>(at, to, n, t_d, t_b, t_s, sum);
           }
         }
       }
@@ -301,10 +304,21 @@ struct PhaseFma {
     return span_axis<axis>().whole(t) || at * int(axis.stride) + t < axis.output();
   }
 
+  /// Where the first output of a row of spans goes.
+  __device__ __forceinline__ Stored* start(const At& at, const Runs& runs) const {
+    if constexpr (last) {
+      return anchored(output + at.image * Problem::out_channels * y_positions + at.group * oc +
+                      at.d * Problem::d.stride * y_d + at.h * Problem::h.stride * y_h +
+                      at.w * Problem::w.stride * y_w);
+    } else {
+      return runs.place(at.group, at.d, at.h, at.w);
+    }
+  }
+
   /// All channels of one output position.
   template <int written>
-  __device__ __forceinline__ void write(const At& at, int n, int t_d, int t_b, int t_s,
-                                        const float (&sum)[out], const Runs& runs) const {
+  __device__ __forceinline__ void write(const At& at, Stored* to, int n, int t_d, int t_b, int t_s,
+                                        const float (&sum)[out]) const {
     const bool in_d = has_output<Problem::d>(at.d, t_d);
     const bool in_b = has_output<axis_b>(at.b(), t_b);
     const bool in_s = (span_axis<axis_s>().spans() % row == 0 && span_axis<axis_s>().whole(t_s)) ||
@@ -313,15 +327,10 @@ struct PhaseFma {
       if (in_d && in_b && in_s) {
         Words<Element, out, written> words;
         words.set(sum);
-        store_words<written>(
-            output + at.image * Problem::out_channels * y_positions + at.group * oc +
-                (at.d * Problem::d.stride) * y_d + (at.h * Problem::h.stride) * y_h +
-                (at.w * Problem::w.stride) * y_w + t_d * y_d + t_b * y_h +
-                (n * Problem::w.stride + t_s) * y_w,
-            words.of);
+        store_words<written>(to + t_d * y_d + t_b * y_h + (n * Problem::w.stride + t_s) * y_w,
+                             words.of);
       }
     } else {
-      Stored* const to = runs.place(at.group, at.d, at.h, at.w);
 #pragma unroll
       for (int o = 0; o < out; ++o) {
         // Where a run has no gap behind a row or a plane, what lies there is another's.
@@ -351,7 +360,7 @@ struct PhaseFma {
         sum[o] = self.defined(at.image, channel, o_d, last ? b : s, last ? s : b);
         if (Problem::bias) sum[o] += Element::value(__ldg(bias + channel));
       }
-      self.write<int(sizeof(Stored))>(at, n, t_d, t_b, t_s, sum, runs);
+      self.write<int(sizeof(Stored))>(at, self.start(at, runs), n, t_d, t_b, t_s, sum);
     }
   }
 

@@ -3,6 +3,14 @@
 
 namespace phaseconv {
 
+/// A pointer that stays as it is: what lies around it is read and written by constant offsets, not by
+/// addresses that are worked out one by one.
+template <class T>
+__device__ __forceinline__ T* anchored(T* pointer) {
+  asm volatile("" : "+l"(pointer));
+  return pointer;
+}
+
 template <int bytes>
 __device__ __forceinline__ unsigned load_word(const void* from) {
   using Word = typename Choose<bytes == 4, unsigned, unsigned short>::Type;
