@@ -54,6 +54,12 @@ inline unsigned __float_as_uint(float value) {
   return bits;
 }
 inline std::size_t __cvta_generic_to_shared(const void*) { return 0; }
+inline std::size_t __cvta_generic_to_global(const void* pointer) {
+  return reinterpret_cast<std::size_t>(pointer);
+}
+inline void* __cvta_global_to_generic(std::size_t address) {
+  return reinterpret_cast<void*>(address);
+}
 
 /// A block's shared memory, by the name that kernels give it.
 namespace phaseconv {

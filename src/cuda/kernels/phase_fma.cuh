@@ -189,11 +189,10 @@ struct PhaseFma {
                        s = span_axis<axis_s>();
     constexpr int lines = row + reach_s - 1;
     using Inputs = Words<Element, in, read>;
-    const Stored* const from = anchored(
-        input + (at.image * Problem::in_channels + at.group * ic) * (last ? 0 : x_positions) +
-        (last ? at.image * Problem::in_channels * x_positions + at.group * ic : 0) +
-        (at.d + d.first_input()) * x_d + (at.b() + b.first_input()) * x_b +
-        (at.s() + s.first_input()) * x_s);
+    const Stored* const from =
+        anchored(input + at.image * Problem::in_channels * x_positions + at.group * ic * x_c +
+                 (at.d + d.first_input()) * x_d + (at.b() + b.first_input()) * x_b +
+                 (at.s() + s.first_input()) * x_s);
     Stored* const to = start(at, runs);
     bool in_d[reach_d], in_b[reach_b];
 #pragma unroll

@@ -3,12 +3,13 @@
 
 namespace phaseconv {
 
-/// A pointer that stays as it is: what lies around it is read and written by constant offsets, not by
-/// addresses that are worked out one by one.
+/// A pointer to memory that is worked out once: what lies around it is read and written by constant
+/// distances, not by addresses of their own.
 template <class T>
 __device__ __forceinline__ T* anchored(T* pointer) {
-  asm volatile("" : "+l"(pointer));
-  return pointer;
+  auto address = __cvta_generic_to_global(pointer);
+  asm volatile("" : "+l"(address));
+  return static_cast<T*>(__cvta_global_to_generic(address));
 }
 
 template <int bytes>
