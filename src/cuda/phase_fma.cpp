@@ -165,7 +165,6 @@ void add_channels_last(std::vector<Plan>& list, const Problem& problem, Plan pla
         if (turns > positions) break;
         plan.threads = static_cast<int>(parts(positions, turns) * lanes);
         if (plan.threads > kMostThreads || (plan.threads < 64 && positions * lanes >= 64)) continue;
-        if (!list.empty() && list.back() == plan) continue;
         list.push_back(plan);
       }
       if (rows >= pieces * h.spans()) break;
@@ -193,8 +192,13 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
       }
     }
   }
-  if (list.empty()) list.push_back(kNone);
-  return list;
+  // Where a volume is small, several turns or boxes come to the same.
+  std::vector<Plan> different;
+  for (const Plan& plan : list) {
+    if (std::ranges::find(different, plan) == different.end()) different.push_back(plan);
+  }
+  if (different.empty()) different.push_back(kNone);
+  return different;
 }
 
 std::string refusal(const Problem& problem, const Machine&, const Plan& plan) {
