@@ -14,12 +14,12 @@ namespace {
 const Family& family() { return kernel_family({.family = "phase_fma"}).family; }
 
 Spans spans(const Problem& problem, const Plan& plan) {
-  return Spans({problem.batch, problem.in_channels, problem.out_channels, problem.groups,
-                problem.axes[0], problem.axes[1], problem.axes[2],
-                static_cast<Index>(element_size(problem.type)),
-                problem.layout == Layout::channels_last},
-               {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.cell_tile,
-                plan.channel_tile, plan.fused_axes, plan.threads});
+  return Spans(
+      {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
+       problem.axes[1], problem.axes[2], static_cast<Index>(element_size(problem.type)),
+       problem.layout == Layout::channels_last},
+      {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.cell_tile, plan.channel_tile,
+       plan.fused_axes, plan.threads});
 }
 
 TEST(SpanAxis, OutputsMeetInputsAsDefined) {
@@ -72,7 +72,8 @@ TEST(Spans, StagedOutputsLieAsInMemoryAndApart) {
       EXPECT_EQ((tile.y_h - to_h) % unit, 0);
       EXPECT_EQ((tile.y_d - to_d) % unit, 0);
       EXPECT_EQ((tile.y_c - to_d * tile.layer.d.output()) % unit, 0);
-      // Without a gap only where the box covers the axis, and what a thread must not write is known.
+      // Without a gap only where the box covers the axis, and what a thread must not write is
+      // known.
       const Index w = std::min(plan.box[2] * tile.layer.w.stride, tile.layer.w.output());
       EXPECT_GE(tile.y_h, w);
       if (tile.merged < 2) {

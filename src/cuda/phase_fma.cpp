@@ -23,12 +23,12 @@ constexpr Index kMostThreads = 256;
 constexpr Index kReservedBytes = 1024;
 
 Spans spans(const Problem& problem, const Plan& plan) {
-  return Spans({problem.batch, problem.in_channels, problem.out_channels, problem.groups,
-                problem.axes[0], problem.axes[1], problem.axes[2],
-                static_cast<Index>(element_size(problem.type)),
-                problem.layout == Layout::channels_last},
-               {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.cell_tile,
-                plan.channel_tile, plan.fused_axes, plan.threads});
+  return Spans(
+      {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
+       problem.axes[1], problem.axes[2], static_cast<Index>(element_size(problem.type)),
+       problem.layout == Layout::channels_last},
+      {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.cell_tile, plan.channel_tile,
+       plan.fused_axes, plan.threads});
 }
 
 /// What a thread has in hand at a time: all slots along d, or the most of any.
@@ -58,7 +58,8 @@ Hand hand(const Problem& problem, const Plan& plan, const Spans& tile) {
     of.planes = std::max(of.planes, planes);
   }
   const Index in = tile.own * tile.ic, out = tile.own * tile.oc;
-  const bool pairs = tile.vector_bytes(in) > tile.layer.element_bytes && element_size(problem.type) == 2;
+  const bool pairs =
+      tile.vector_bytes(in) > tile.layer.element_bytes && element_size(problem.type) == 2;
   of.weights = of.taps * tile.taps_plane * tile.own;
   of.inputs = of.planes * b.reach() * s.reach() * in;
   of.arriving = of.planes * b.reach() * in / (pairs ? 2 : 1);
@@ -97,8 +98,7 @@ std::string too_large(const Problem& problem) {
 
 Index resident_blocks(const Problem& problem, const Machine& machine, const Plan& plan,
                       const Spans& tile) {
-  const Index registers =
-      std::min<Index>(round_up(hand(problem, plan, tile).registers(), 8), 255);
+  const Index registers = std::min<Index>(round_up(hand(problem, plan, tile).registers(), 8), 255);
   const Index warps = parts(plan.threads, 32);
   const Index by_registers = machine.registers / (registers * warps * 32);
   const Index by_memory =
@@ -125,8 +125,8 @@ void add_channels_first(std::vector<Plan>& list, const Problem& problem, const M
     const bool whole = rows * plan.cell_tile >= h.spans();
     for (const Index box_d : whole ? sizes_up_to(d.spans()) : std::vector<Index>{1}) {
       plan.box[0] = box_d;
-      for (const Index groups : whole && box_d == d.spans() ? sizes_up_to(problem.groups)
-                                                            : std::vector<Index>{1}) {
+      for (const Index groups :
+           whole&& box_d == d.spans() ? sizes_up_to(problem.groups) : std::vector<Index>{1}) {
         plan.group_block = groups;
         const Index positions = plan.box[2] * rows * box_d;
         if (positions * groups > 2 * kMostThreads) break;
@@ -232,10 +232,8 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   // Instructions of a thread's row, all slots along d, counted in the compiled code.
   const double row = number(plan.cell_tile);
   const double products = row * number(tile.taps_plane * tile.own * problem.axes[0].kernel);
-  const double inputs =
-      (row + number(s.reach()) - 1) * number(of.planes * b.reach() * in) * passes;
-  const double outputs =
-      row * number(d.count() * b.count() * s.count() * out);
+  const double inputs = (row + number(s.reach()) - 1) * number(of.planes * b.reach() * in) * passes;
+  const double outputs = row * number(d.count() * b.count() * s.count() * out);
   const double loads = inputs / loads_at_once, stores = outputs / stores_at_once;
   const double row_instructions = products + 2.5 * loads + (narrow ? inputs + outputs : 0) +
                                   1.5 * stores + (problem.bias ? outputs : 0) + 60 * passes;
@@ -250,15 +248,16 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   // Lines of the first-level cache: a load of 32 lanes takes two where it is not aligned.
   const double lines = rounds * warps *
                        (loads * (last ? loads_at_once * (narrow ? 0.5 : 1) : 1.5) +
-                        stores * (last ? stores_at_once * (narrow ? 0.5 : 1) : narrow ? 1 : 2));
+                        stores * (last     ? stores_at_once * (narrow ? 0.5 : 1)
+                                  : narrow ? 1
+                                           : 2));
 
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
   const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;
   const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
   const double resident = number(resident_blocks(problem, machine, plan, tile));
   // One block after the other in its place: waits for weights and inputs, and its instructions.
-  const double chain =
-      1500 + rounds * passes * 700 + (rounds * row_instructions + start) * 2.5;
+  const double chain = 1500 + rounds * passes * 700 + (rounds * row_instructions + start) * 2.5;
   double sum = 0;
   for (const double busy : {issue, memory, lines, chain / resident}) sum += std::pow(busy, 1.83);
   const double places = machine.units * resident;
@@ -292,12 +291,13 @@ std::vector<KernelFamily::Constant> constants(const Problem&, const Plan& plan) 
 }  // namespace
 
 KernelFamily family() {
-  return {{"phase_fma", "plain multiply-adds, weights and inputs in registers; few channels a group",
-           plans, refusal, seconds},
-          "PhaseFma",
-          {"spans", "group_weights", "copy", "vectors", "output_runs", "phase_fma"},
-          sizes,
-          constants};
+  return {
+      {"phase_fma", "plain multiply-adds, weights and inputs in registers; few channels a group",
+       plans, refusal, seconds},
+      "PhaseFma",
+      {"spans", "group_weights", "copy", "vectors", "output_runs", "phase_fma"},
+      sizes,
+      constants};
 }
 
 }  // namespace phaseconv::cuda::phase_fma

@@ -168,8 +168,8 @@ const KernelFamily& kernel_family(const Plan& plan) {
 }
 
 const std::vector<Family>& kernel_families() {
-  static const std::vector<Family> families = {phase_mma::family().family, phase_fma::family().family,
-                                               direct::family().family};
+  static const std::vector<Family> families = {phase_mma::family().family,
+                                               phase_fma::family().family, direct::family().family};
   return families;
 }
 

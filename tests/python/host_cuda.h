@@ -1,6 +1,6 @@
 // Lets a C++ compiler build an emitted CUDA source for the processor, on memory of the host: the
-// threads of a block take turns, from barrier to barrier; blocks follow each other. Kernels may have
-// no other instructions of their own than conversions, nor talk within warps.
+// threads of a block take turns, from barrier to barrier; blocks follow each other. Kernels may
+// have no other instructions of their own than conversions, nor talk within warps.
 #pragma once
 
 #include <ucontext.h>

@@ -1,6 +1,6 @@
 // Packed weights of phase_fma: float32, operands rounded as the type asks, plane by plane of taps
-// along d, in each [kh][kw][oc][ic] of a group. Channels first: [group][plane], a plane filled up to
-// 16 bytes; all threads of a warp want the same. Channels last: [plane][element][group]:
+// along d, in each [kh][kw][oc][ic] of a group. Channels first: [group][plane], a plane filled up
+// to 16 bytes; all threads of a warp want the same. Channels last: [plane][element][group]:
 // neighbouring threads want neighbouring groups. Behind them a flag for each group, whether any of
 // its weights is not finite.
 //
@@ -28,7 +28,8 @@ struct GroupWeights {
                                               float (&to)[count][own]) {
     constexpr Spans tile = spans_of<Problem, Plan>();
     if constexpr (Problem::channels_last) {
-      const float* const from = packed + Index(plane) * tile.plane_words * tile.layer.groups + group;
+      const float* const from =
+          packed + Index(plane) * tile.plane_words * tile.layer.groups + group;
 #pragma unroll
       for (int i = 0; i < count; ++i) {
         const float* const at = from + Index(i) * tile.layer.groups;
@@ -81,18 +82,17 @@ struct GroupWeights {
     const Index step = Index(gridDim.x) * blockDim.x;
     const Index first = Index(blockIdx.x) * blockDim.x + threadIdx.x;
     for (Index at = first; at < tile.flags_at; at += step) {
-      const Index group = Problem::channels_last ? at % Problem::groups
-                                                 : at / (planes * tile.plane_words);
-      const Index word = Problem::channels_last ? at / Problem::groups
-                                                : at % (planes * tile.plane_words);
+      const Index group =
+          Problem::channels_last ? at % Problem::groups : at / (planes * tile.plane_words);
+      const Index word =
+          Problem::channels_last ? at / Problem::groups : at % (planes * tile.plane_words);
       const Index plane = word / tile.plane_words, place = word % tile.plane_words;
       const Index ic = place % tile.ic, oc = place / tile.ic % tile.oc;
       const Index tap = place / (tile.ic * tile.oc);
-      packed[at] =
-          place < tile.taps_plane
-              ? Element::operand(weight[((group * tile.ic + ic) * tile.oc + oc) * taps +
-                                        plane * taps_plane + tap])
-              : 0.0f;
+      packed[at] = place < tile.taps_plane
+                       ? Element::operand(weight[((group * tile.ic + ic) * tile.oc + oc) * taps +
+                                                 plane * taps_plane + tap])
+                       : 0.0f;
     }
     constexpr Index each = tile.ic * tile.oc * taps;
     for (Index group = first; group < Problem::groups; group += step) {

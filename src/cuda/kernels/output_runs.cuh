@@ -44,10 +44,9 @@ struct OutputRuns {
   __device__ __forceinline__ Stored* place(int own_group, int span_d, int span_h,
                                            int span_w) const {
     constexpr Spans tile = spans_of<Problem, Plan>();
-    return staged + offset((own_group - group) * int(tile.oc),
-                           (span_d - d) * int(Problem::d.stride),
-                           (span_h - h) * int(Problem::h.stride),
-                           (span_w - w) * int(Problem::w.stride));
+    return staged +
+           offset((own_group - group) * int(tile.oc), (span_d - d) * int(Problem::d.stride),
+                  (span_h - h) * int(Problem::h.stride), (span_w - w) * int(Problem::w.stride));
   }
 
   /// From shared memory to memory. Every thread has passed `fence_before_bulk_copies` and a barrier
@@ -57,8 +56,8 @@ struct OutputRuns {
     constexpr int together = has_bulk_copies ? 2 * unit : 32;
     const int own = threadIdx.x % together;
     const int teams = (int(Plan::threads) + together - 1) / together;
-    const int count = (merged < 3 ? channels : 1) * (merged < 2 ? size_d : 1) *
-                      (merged < 1 ? size_h : 1);
+    const int count =
+        (merged < 3 ? channels : 1) * (merged < 2 ? size_d : 1) * (merged < 1 ? size_h : 1);
     const int step = int(least(together, Plan::threads - threadIdx.x / together * together));
     for (int run = threadIdx.x / together; run < count; run += teams) {
       int rest = run;

@@ -87,7 +87,7 @@ struct PhaseFma {
       if constexpr (read == sizeof(Stored) && written == sizeof(Stored)) {
         work<read, written>(box, none);
       } else if (reinterpret_cast<unsigned long long>(input) % read == 0 &&
-          reinterpret_cast<unsigned long long>(output) % written == 0) {
+                 reinterpret_cast<unsigned long long>(output) % written == 0) {
         work<read, written>(box, none);
       } else {
         work<sizeof(Stored), sizeof(Stored)>(box, none);
@@ -159,7 +159,8 @@ struct PhaseFma {
                   box.w + position % rows_w * (last ? row : 1)};
       if ((span_axis<Problem::d>().spans() % Plan::box_d != 0 &&
            at.d >= int(span_axis<Problem::d>().spans())) ||
-          at.b() >= int(span_axis<axis_b>().spans()) || at.s() >= int(span_axis<axis_s>().spans())) {
+          at.b() >= int(span_axis<axis_b>().spans()) ||
+          at.s() >= int(span_axis<axis_s>().spans())) {
         continue;
       }
       if (finite) {
@@ -206,8 +207,7 @@ struct PhaseFma {
     float line[lines][reach_d][reach_b][in];
     const auto fetch = [&](int at_line) {
       // Each line is in the middle of some span: unless its neighbours always exist, it is tested.
-      const bool in_s =
-          unsigned(at.s() + int(s.first_input()) + at_line) < unsigned(axis_s.input);
+      const bool in_s = unsigned(at.s() + int(s.first_input()) + at_line) < unsigned(axis_s.input);
 #pragma unroll
       for (int i = 0; i < reach_d; ++i) {
 #pragma unroll
@@ -380,9 +380,9 @@ struct PhaseFma {
             const Index i_w = w.cell_of(o_w) - w.shift(kw);
             if (i_w < 0 || i_w >= Problem::w.input) continue;
             const Index at = (Index(group) * ic + c) * x_c + i_d * x_d + i_h * x_h + i_w * x_w;
-            sum = fmaf(Element::operand(__ldg(x + at)),
-                       Packed::one(packed, group, kd, Packed::element(kh, kw, channel % oc, c)),
-                       sum);
+            sum =
+                fmaf(Element::operand(__ldg(x + at)),
+                     Packed::one(packed, group, kd, Packed::element(kh, kw, channel % oc, c)), sum);
           }
         }
       }

@@ -91,7 +91,8 @@ struct Spans {
       merged = all_d ? 3 : all_h ? 2 : all_w ? 1 : 0;
       y_h = all_w ? l.w.output() : congruent(p.box_w * l.w.stride, l.w.output(), unit);
       y_d = all_h ? to_d : congruent(p.box_h * l.h.stride * y_h, to_d, unit);
-      y_c = all_d ? to_d * l.d.output() : congruent(p.box_d * l.d.stride * y_d, l.d.output() * to_d, unit);
+      y_c = all_d ? to_d * l.d.output()
+                  : congruent(p.box_d * l.d.stride * y_d, l.d.output() * to_d, unit);
       shared_bytes = round_up((p.groups * oc * y_c + unit) * l.element_bytes, 128);
     }
   }
@@ -114,11 +115,11 @@ PHASECONV_FUNCTION SpanAxis span_axis() {
 /// Of the generated structs, at compile time.
 template <class Problem, class Plan>
 PHASECONV_FUNCTION Spans spans_of() {
-  return Spans({Problem::batch, Problem::in_channels, Problem::out_channels, Problem::groups,
-                Problem::d, Problem::h, Problem::w, sizeof(typename Problem::Element::Stored),
-                Problem::channels_last},
-               {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::row,
-                Plan::channel_tile, Plan::fused_axes, Plan::threads});
+  return Spans(
+      {Problem::batch, Problem::in_channels, Problem::out_channels, Problem::groups, Problem::d,
+       Problem::h, Problem::w, sizeof(typename Problem::Element::Stored), Problem::channels_last},
+      {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::row, Plan::channel_tile,
+       Plan::fused_axes, Plan::threads});
 }
 
 }  // namespace phaseconv
