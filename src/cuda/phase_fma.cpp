@@ -295,7 +295,7 @@ KernelFamily family() {
       {"phase_fma", "plain multiply-adds, weights and inputs in registers; few channels a group",
        plans, refusal, seconds},
       "PhaseFma",
-      {"spans", "group_weights", "copy", "vectors", "output_runs", "phase_fma"},
+      {"spans", "vectors", "group_weights", "copy", "output_runs", "phase_fma"},
       sizes,
       constants};
 }

@@ -29,7 +29,7 @@ struct GroupWeights {
     constexpr Spans tile = spans_of<Problem, Plan>();
     if constexpr (Problem::channels_last) {
       const float* const from =
-          packed + Index(plane) * tile.plane_words * tile.layer.groups + group;
+          anchored(packed + Index(plane) * tile.plane_words * tile.layer.groups + group);
 #pragma unroll
       for (int i = 0; i < count; ++i) {
         const float* const at = from + Index(i) * tile.layer.groups;
@@ -45,7 +45,8 @@ struct GroupWeights {
         }
       }
     } else {
-      const float* const from = packed + (Index(group) * planes + plane) * tile.plane_words;
+      const float* const from =
+          anchored(packed + (Index(group) * planes + plane) * tile.plane_words);
 #pragma unroll
       for (int i = 0; i < count; i += 4) {
         const float4 four = __ldg(reinterpret_cast<const float4*>(from + i));
