@@ -114,6 +114,8 @@ class HostLibrary:
         # asm("cvt.a.b %0, %1;" : "=r"(to) : "f"(from)) becomes cvt_a_b(to, from).
         ptx = r'asm\("([\w.]+) %0, %1;" : "=\w"\((\w+)\) : "\w"\((\w+)\)\)'
         source = re.sub(ptx, lambda m: f"{m[1].replace('.', '_')}({m[2]}, {m[3]})", source)
+        # What is left copies in bulk or in the background, which no kernel does here.
+        source = re.sub(r'asm volatile\((?:[^;"]|"[^"]*")*\);', "", source)
         text = folder / "kernels.cpp"
         text.write_text(f'#include "{FOLDER / "host_cuda.h"}"\n{source}', "utf-8")
         built = folder / "kernels.so"

@@ -1,15 +1,22 @@
-// Lets a C++ compiler build an emitted CUDA source for the processor, to run kernels that have
-// neither barriers nor shared memory: one thread after the other, on memory of the host.
+// Lets a C++ compiler build an emitted CUDA source for the processor, on memory of the host: the
+// threads of a block take turns, from barrier to barrier; blocks follow each other. Kernels may
+// have no other instructions of their own than conversions, nor talk within warps.
 #pragma once
+
+#include <ucontext.h>
 
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <vector>
 
 #define __global__
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__
+#define __shared__
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(threads)
 
 using std::fmaf;
@@ -23,6 +30,12 @@ struct float2 {
 struct float4 {
   float x, y, z, w;
 };
+struct uint2 {
+  unsigned x, y;
+};
+struct uint4 {
+  unsigned x, y, z, w;
+};
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 template <class T>
@@ -35,6 +48,65 @@ inline float __uint_as_float(unsigned bits) {
   return value;
 }
 
+inline unsigned __float_as_uint(float value) {
+  unsigned bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+inline std::size_t __cvta_generic_to_shared(const void*) { return 0; }
+inline std::size_t __cvta_generic_to_global(const void* pointer) {
+  return reinterpret_cast<std::size_t>(pointer);
+}
+inline void* __cvta_global_to_generic(std::size_t address) {
+  return reinterpret_cast<void*>(address);
+}
+
+/// A block's shared memory, by the name that kernels give it.
+namespace phaseconv {
+alignas(128) inline unsigned char shared[256 << 10];
+}
+
+/// The threads of a block.
+namespace host {
+struct Thread {
+  ucontext_t context;
+  std::vector<unsigned char> stack = std::vector<unsigned char>(64 << 10);
+  bool done = false;
+};
+inline std::vector<Thread> threads;
+inline ucontext_t turns;  ///< who says whose turn it is
+inline std::size_t current = 0;
+inline void (*body)() = nullptr;
+
+inline void begin() {
+  body();
+  threads[current].done = true;
+}
+/// Runs `body` in every thread of a block.
+inline void run_block() {
+  threads.resize(blockDim.x);
+  for (Thread& thread : threads) {
+    thread.done = false;
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = thread.stack.data();
+    thread.context.uc_stack.ss_size = thread.stack.size();
+    thread.context.uc_link = &turns;
+    makecontext(&thread.context, begin, 0);
+  }
+  for (bool all_done = false; !all_done;) {
+    all_done = true;
+    for (current = 0; current < threads.size(); ++current) {
+      if (threads[current].done) continue;
+      threadIdx.x = static_cast<unsigned>(current);
+      swapcontext(&turns, &threads[current].context);
+      all_done = all_done && threads[current].done;
+    }
+  }
+}
+}  // namespace host
+
+inline void __syncthreads() { swapcontext(&host::threads[host::current].context, &host::turns); }
+
 // Conversions that kernels ask for in PTX; the tests put calls of these in their place.
 inline void cvt_rna_tf32_f32(unsigned& to, float from) {
   unsigned bits;
@@ -45,6 +117,15 @@ inline void cvt_rn_bf16_f32(unsigned short& to, float from) {
   unsigned bits;
   std::memcpy(&bits, &from, sizeof bits);
   to = static_cast<unsigned short>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);  // ties go to even
+}
+inline void cvt_rn_f16_f32(unsigned short& to, float from) {
+  const _Float16 narrow = static_cast<_Float16>(from);
+  std::memcpy(&to, &narrow, sizeof to);
+}
+inline void cvt_f32_f16(float& to, unsigned short from) {
+  _Float16 narrow;
+  std::memcpy(&narrow, &from, sizeof from);
+  to = static_cast<float>(narrow);
 }
 
 enum cudaError_t { cudaSuccess };
@@ -67,19 +148,21 @@ int host_parameters = 0;
 
 inline cudaError_t cudaLaunchKernel(const void* kernel, dim3 blocks, dim3 threads,
                                     void** parameters, std::size_t, cudaStream_t) {
-  const auto parameter = [&](int i) { return *static_cast<void**>(parameters[i]); };
+  static void* arguments[4];
+  static const void* function;
+  function = kernel;
+  for (int i = 0; i < host_parameters; ++i) arguments[i] = *static_cast<void**>(parameters[i]);
+  host::body = [] {
+    if (host_parameters == 2) {
+      reinterpret_cast<void (*)(void*, void*)>(const_cast<void*>(function))(arguments[0],
+                                                                            arguments[1]);
+    } else {
+      reinterpret_cast<void (*)(void*, void*, void*, void*)>(const_cast<void*>(function))(
+          arguments[0], arguments[1], arguments[2], arguments[3]);
+    }
+  };
   gridDim = blocks;
   blockDim = threads;
-  for (blockIdx.x = 0; blockIdx.x < blocks.x; ++blockIdx.x) {
-    for (threadIdx.x = 0; threadIdx.x < threads.x; ++threadIdx.x) {
-      if (host_parameters == 2) {
-        reinterpret_cast<void (*)(void*, void*)>(const_cast<void*>(kernel))(parameter(0),
-                                                                            parameter(1));
-      } else {
-        reinterpret_cast<void (*)(void*, void*, void*, void*)>(const_cast<void*>(kernel))(
-            parameter(0), parameter(1), parameter(2), parameter(3));
-      }
-    }
-  }
+  for (blockIdx.x = 0; blockIdx.x < blocks.x; ++blockIdx.x) host::run_block();
   return cudaSuccess;
 }
