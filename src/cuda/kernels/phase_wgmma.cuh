@@ -59,7 +59,7 @@ struct PhaseWgmma {
       bool not_finite = false;
 #pragma unroll 1
       for (int round = 0; round < rounds; ++round) {
-        const unsigned unit = round * unsigned(tile.workers) + threadIdx.x / 128;
+        const unsigned unit = round * unsigned(tile.workers) + uniform(threadIdx.x / 128);
         const bool works = tile.units % tile.workers == 0 || unit < unsigned(tile.units);
         const Unit<Problem, Plan> job(unit);
         typename Multiply::Sums sums = {};

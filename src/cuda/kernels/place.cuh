@@ -94,7 +94,7 @@ struct Cell {
     constexpr unsigned rows_w = unsigned(tile.rows_w), rows_d = unsigned(tile.rows_d);
     exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
     if (!exists) number = 0;
-    w = number % rows_w;
+    w = number % rows_d % rows_w;
     h = number % rows_d / rows_w;
     d = number / rows_d;
     if constexpr (tile.plan.warpgroups) exists &= w < int(Plan::box_w) && h < int(Plan::box_h);

@@ -34,9 +34,12 @@ struct Products {
         uniform(shared_address(own.inputs(piece)) / 16 +
                 job.group * int(tile.words / 4 * tile.x_word) +
                 first_cell / int(tile.rows_d) * int(tile.x_d) + first_cell % int(tile.rows_d));
-    const unsigned weights = uniform(shared_address(own.weights(piece)) / 16 +
-                                     job.group * int(tile.fragments) * fragment_units);
-    const int begin = own.first_use(job.sweep), end = own.end_of_uses(job.sweep);
+    const int before = folded && tile.sweeps > 1 ? job.sweep * (steps * column_tiles) : 0;
+    const unsigned weights =
+        uniform(shared_address(own.weights(piece)) / 16 +
+                (job.group * int(tile.fragments) + before) * fragment_units);
+    const int begin = folded ? 0 : int(uniform(own.first_use(job.sweep)));
+    const int end = folded ? steps : int(uniform(own.end_of_uses(job.sweep)));
     if constexpr (!moves) {
       begin_products();
       add_uses(begin, end, own.offsets(), inputs, weights, sums);

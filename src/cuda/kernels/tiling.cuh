@@ -274,10 +274,12 @@ struct Tiling {
       const bool apart = step_has_one && channel_columns % 8 == 0 && sweep_tiles % own == 0 &&
                          taps * (words / 8) * instruction_cycles(own) <
                              sweeps * steps * instruction_cycles(sweep_tiles);
-      product_tiles = apart ? own : sweep_tiles;
+      product_tiles = apart && sweeps == 1 ? own : sweep_tiles;
       joined = p.split && product_tiles == sweep_tiles && sweep_tiles * 8 <= kMostJoinedColumns;
       const Index products = steps * cell_tiles * (sweep_tiles / product_tiles) * (p.split ? 3 : 1);
-      folded = sweeps == 1 && products <= kMostFoldedWarpgroupProducts;
+      // Where a sweep has all steps, one code serves all sweeps.
+      const bool whole = !(step_has_one && sweeps > 1 && channel_columns % (8 * sweep_tiles) == 0);
+      folded = whole && products <= kMostFoldedWarpgroupProducts;
       tiles_left_out = folded && product_tiles < sweep_tiles;
     } else {
       const Index products = steps * sweep_tiles * cell_tiles * (p.split ? 3 : 1);
@@ -316,6 +318,21 @@ struct Tiling {
   }
   PHASECONV_FUNCTION Index matrix_column(Index tile_column) const {
     return lane_column == 1 ? tile_column % 4 * 2 + tile_column / 4 : tile_column;
+  }
+
+  /// A cell of a box by its number.
+  struct Numbered {
+    Index d, h, w;
+    bool exists;
+  };
+  PHASECONV_FUNCTION Numbered cell(Index number) const {
+    const Index w = number % rows_d % rows_w, h = number % rows_d / rows_w, d = number / rows_d;
+    return {d, h, w,
+            number < cells && (!plan.warpgroups || (w < plan.box_w && h < plan.box_h))};
+  }
+  /// Warpgroups: where the cell of a number is staged, if it and the next ones are.
+  PHASECONV_FUNCTION Index staged_at(Index number) const {
+    return number / rows_d * x_d + number % rows_d;
   }
 
   /// The neighbour and the word of k. Warpgroups: the words in chunks of four, each with all
