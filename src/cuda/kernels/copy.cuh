@@ -22,6 +22,24 @@ __device__ __forceinline__ void store_shared_if(unsigned address, unsigned value
 __device__ __forceinline__ void store_shared_if(unsigned address, float value, bool condition) {
   store_shared_if(address, __float_as_uint(value), condition);
 }
+template <int words>
+__device__ __forceinline__ void store_shared_if(unsigned address, const unsigned (&word)[words],
+                                                bool condition) {
+  if constexpr (words == 4) {
+    asm volatile(
+        "{.reg .pred p; setp.ne.u32 p, %5, 0; @p st.shared.v4.u32 [%0], {%1, %2, %3, %4};}" ::"r"(
+            address),
+        "r"(word[0]), "r"(word[1]), "r"(word[2]), "r"(word[3]), "r"(unsigned(condition))
+        : "memory");
+  } else if constexpr (words == 2) {
+    asm volatile("{.reg .pred p; setp.ne.u32 p, %3, 0; @p st.shared.v2.u32 [%0], {%1, %2};}" ::"r"(
+                     address),
+                 "r"(word[0]), "r"(word[1]), "r"(unsigned(condition))
+                 : "memory");
+  } else {
+    store_shared_if(address, word[0], condition);
+  }
+}
 /// Keeps a value in its register: it is not worked out anew wherever it is used.
 __device__ __forceinline__ unsigned kept(unsigned value) {
   asm volatile("" : "+r"(value));

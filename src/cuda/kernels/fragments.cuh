@@ -70,15 +70,15 @@ struct Fragments {
     const Index staged = tile.words * tile.per_word;
     const Index k = tile.k_of(neighbour, channel_in % staged / tile.per_word);
     const Index column = phase * tile.channel_columns + channel_out % tile.plan.channel_block;
-    const int sweep = int(column / 8 / tile.sweep_tiles),
-              in_tiles = int(column / 8 % tile.sweep_tiles);
+    const int sweep = int(column / 8 / tile.sweep_tiles);
+    const Tiling::MatrixColumn matrix = tile.matrix_column(column % (tile.sweep_tiles * 8));
     int use = first_use(sweep);
     while (step(use) != int(k / 8)) ++use;
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
         first_fragment(use) * 32 * tile.lane_words;
-    const Where where{__popc(used_tiles(use) & ((1u << in_tiles) - 1)),
-                      int(tile.matrix_column(column % 8)), int(k % 8), 0};
+    const Where where{__popc(used_tiles(use) & ((1u << int(matrix.tile)) - 1)),
+                      int(matrix.column), int(k % 8), 0};
     const int tiles = used_in_sweep(use);
     if constexpr (tile.problem.split) {
       Where lower = where;
@@ -160,8 +160,8 @@ struct Fragments {
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
     for (int i = 0; i < where.tile; ++i) rest &= rest - 1;
-    const Index column = (sweep * tile.sweep_tiles + __ffs(rest) - 1) * 8 +
-                         tile.tile_column(where.column / 2, where.column % 2);
+    const Index column =
+        sweep * tile.sweep_tiles * 8 + tile.column_of(__ffs(rest) - 1, where.column);
 
     const Index k = step(from) * 8 + where.k;
     const Index neighbour = tile.k_neighbour(k), word = tile.k_word(k);

@@ -112,6 +112,7 @@ struct Tiling {
   Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory
   Index merged;                            ///< axes, inner ones first, that the box covers
   Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
+  Index run_tiles;                         ///< column tiles of which a lane has columns in a row
   Index runs;                              ///< pieces of memory that a tile's outputs are
   Index output_elements;
 
@@ -229,10 +230,15 @@ struct Tiling {
     const bool all_c = out_c == p.out_channels;
     to_batch = p.out_channels * size_d * size_h * size_w;
     merged = 0;
+    run_tiles = 1;
     if (p.channels_last) {
       to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
       y_c = 1;
       lane_column = 2;
+      while (run_tiles * 4 <= unit && sweep_tiles % (2 * run_tiles) == 0 &&
+             channel_columns % (16 * run_tiles) == 0) {
+        run_tiles *= 2;
+      }
       y_w = all_c ? to_w : congruent(out_c, to_w, unit);
       y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
       y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
@@ -311,13 +317,25 @@ struct Tiling {
     shared_bytes = output_at + q.buffers * output_bytes;
   }
 
-  /// The column of a tile that a lane's sum j (0 or 1) of column t belongs to, and back: a lane has
-  /// columns t and t + 4, or 2t and 2t + 1.
-  PHASECONV_FUNCTION Index tile_column(Index t, Index j) const {
-    return lane_column == 1 ? t + 4 * j : 2 * t + j;
+  /// The column of a sweep that column m of a matrix tile stands for, and back. Lane t has columns
+  /// 2t and 2t + 1 of each matrix tile: they stand for t and t + 4 of the tile, or 2t and 2t + 1, or
+  /// with those of the next tiles for so many in a row.
+  PHASECONV_FUNCTION Index column_of(Index tile, Index m) const {
+    if (run_tiles > 1) {
+      return tile / run_tiles * run_tiles * 8 + m / 2 * 2 * run_tiles + tile % run_tiles * 2 + m % 2;
+    }
+    return tile * 8 + (lane_column == 1 ? m / 2 + 4 * (m % 2) : m);
   }
-  PHASECONV_FUNCTION Index matrix_column(Index tile_column) const {
-    return lane_column == 1 ? tile_column % 4 * 2 + tile_column / 4 : tile_column;
+  struct MatrixColumn {
+    Index tile, column;
+  };
+  PHASECONV_FUNCTION MatrixColumn matrix_column(Index column) const {
+    if (run_tiles > 1) {
+      const Index in_run = column % (8 * run_tiles), at = in_run % (2 * run_tiles);
+      return {column / (8 * run_tiles) * run_tiles + at / 2, in_run / (2 * run_tiles) * 2 + at % 2};
+    }
+    const Index m = column % 8;
+    return {column / 8, lane_column == 1 ? m % 4 * 2 + m / 4 : m};
   }
 
   /// A cell of a box by its number.
@@ -381,7 +399,7 @@ struct Tiling {
     const Phases d(problem.d), h(problem.h), w(problem.w);
     LaneColumns lanes = {};
     for (Index t = 0; t < 4; ++t) {
-      const Index column = tile_column(t, 0);
+      const Index column = column_of(0, 2 * t);
       const Index number = column / channel_columns % live_phases;
       const Index live_w = w.live_count(), live_h = h.live_count();
       lanes.channel[t] = column % channel_columns;
