@@ -1,4 +1,5 @@
-// The geometry of phase_mma and phase_wgmma that host and kernels share: what its parts promise each other.
+// The geometry of phase_mma and phase_wgmma that host and kernels share: what its parts promise
+// each other.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -91,8 +92,8 @@ TEST(Tiling, EveryCellHasOneNumber) {
         EXPECT_EQ(tile.staged_at(first) + number - first, position);
       }
     }
-    EXPECT_EQ(cells.size(), static_cast<std::size_t>(tile.plan.box_d * tile.plan.box_h *
-                                                     tile.plan.box_w));
+    EXPECT_EQ(cells.size(),
+              static_cast<std::size_t>(tile.plan.box_d * tile.plan.box_h * tile.plan.box_w));
   });
 }
 

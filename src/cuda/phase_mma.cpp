@@ -95,7 +95,8 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
   if (std::string reason = too_large(tile); !reason.empty()) return reason;
   const Index sums = sums_of_thread(problem, plan, tile);
   if (sums > kMostSums) {
-    return "sums in registers: " + std::to_string(sums) + ", more than " + std::to_string(kMostSums);
+    return "sums in registers: " + std::to_string(sums) + ", more than " +
+           std::to_string(kMostSums);
   }
   return {};
 }
@@ -103,21 +104,21 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
 /// Cycles that parts of the kernel take, fitted to 629 plans measured on an H100, 87% of which they
 /// predict within a quarter (docs/planning.md). Those of instructions are of one scheduler.
 struct Cycles {
-  double use_split = 22, use = 20;  ///< a step's words of 16 cells
-  double fragment = 11;             ///< of weights
-  double product = 6.2;             ///< matrix instruction
-  double column_tile = 6.5;         ///< 16 cells times 8 columns written ...
-  double conflict = 2.4;            ///< ... and more, times the lanes that meet in a bank
-  double sweep_cells = 107;         ///< 16 cells in a sweep
-  double copy = 36;                 ///< to shared memory, of 32 lanes
-  double warp = 154;                ///< a tile, each warp
-  double staging = 1530;            ///< from the request of inputs to the barrier after them
-  double prefetched = 1100;         ///< the same with two buffers
-  double wait = 69;                 ///< for a matrix instruction's sums
-  double alone = 2.2;               ///< times an instruction takes in one warp alone ...
-  double write_alone = 3.2;         ///< ... where it writes
-  double run = 20;                  ///< of outputs, for the unit of bulk copies
-  double overlap = 1.83;            ///< exponent: all that is busy overlaps, but not wholly
+  double use_split = 50, use = 47;  ///< a step's words of 16 cells
+  double fragment = 9.2;            ///< of weights
+  double product = 6.7;             ///< matrix instruction
+  double column_tile = 0.89;        ///< 16 cells times 8 columns written ...
+  double conflict = 6.5;            ///< ... and more, times the lanes that meet in a bank
+  double sweep_cells = 115;         ///< 16 cells in a sweep
+  double copy = 3.4;                ///< to shared memory, of 32 lanes
+  double warp = 57;                 ///< a tile, each warp
+  double staging = 3459;            ///< from the request of inputs to the barrier after them
+  double prefetched = 2059;         ///< the same with two buffers
+  double wait = 75;                 ///< for a matrix instruction's sums
+  double alone = 1.3;               ///< times an instruction takes in one warp alone ...
+  double write_alone = 3.9;         ///< ... where it writes
+  double run = 44;                  ///< of outputs, for the unit of bulk copies
+  double overlap = 2.3;             ///< exponent: all that is busy overlaps, but not wholly
 };
 constexpr Cycles kCycles;
 
@@ -143,8 +144,9 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double multiply = uses * (cell_tiles * (split ? kCycles.use_split : kCycles.use) + 4) +
                           products + fragments * kCycles.fragment;
   const double column_tile =
-      kCycles.column_tile +
-      kCycles.conflict * number(tile.conflicts(tile.lane_columns(), tile.y_c));
+      kCycles.column_tile + kCycles.conflict *
+                                number(tile.conflicts(tile.lane_columns(), tile.y_c)) /
+                                number(tile.together);
   const double write = number(tile.column_tiles) * cell_tiles * column_tile +
                        sweeps * (30 + cell_tiles * kCycles.sweep_cells);
   // What a tile keeps busy, in cycles of a multiprocessor.
@@ -182,8 +184,8 @@ KernelFamily family() {
       {"phase_mma", "all phases of a box of cells in one block, tensor cores, long runs written",
        plans, refusal, seconds},
       "PhaseMma",
-      {"tiling", "mma", "copy", "fragments", "place", "stage", "writer", "epilogue", "block",
-       "products_of_warps", "phase_mma"},
+      {"tiling", "layout", "numbering", "mma", "copy", "fragments", "place", "stage", "writer",
+       "epilogue", "block", "products_of_warps", "phase_mma"},
       tile_sizes,
       tile_constants};
 }

@@ -115,18 +115,18 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
 
 /// Cycles that parts of the kernel take. Those of instructions are of one scheduler.
 struct Cycles {
-  double use = 12;             ///< instructions of a matrix product
-  double column_tile = 6.5;    ///< 16 cells times 8 columns written ...
-  double conflict = 2.4;       ///< ... and more, times the lanes that meet in a bank
-  double sweep_cells = 107;    ///< 16 cells in a sweep
-  double load = 3;             ///< of an element of 32 lanes, with its share of what follows
-  double split = 5;            ///< the same, in two parts
-  double warp = 200;           ///< a tile, each warp
-  double staging = 2500;       ///< from the request of inputs to the barrier after them
-  double wait = 120;           ///< for the sums of a group of instructions
-  double write_alone = 3.2;    ///< times an instruction takes in one warp alone
-  double run = 20;             ///< of outputs, for the unit of bulk copies
-  double overlap = 1.83;       ///< exponent: all that is busy overlaps, but not wholly
+  double use = 17.5;         ///< instructions of a matrix product
+  double column_tile = 29;   ///< 16 cells times 8 columns written ...
+  double conflict = 0.74;    ///< ... and more, times the lanes that meet in a bank
+  double sweep_cells = 93;   ///< 16 cells in a sweep
+  double load = 28;          ///< of an element of 32 lanes, with its share of what follows
+  double split = 3.1;        ///< the same, in two parts
+  double warp = 160;         ///< a tile, each warp
+  double staging = 1596;     ///< from the request of inputs to the barrier after them
+  double wait = 206;         ///< for the sums of a group of instructions
+  double write_alone = 3.7;  ///< times an instruction takes in one warp alone
+  double run = 32;           ///< of outputs, for the unit of bulk copies
+  double overlap = 1.86;     ///< exponent: all that is busy overlaps, but not wholly
 };
 constexpr Cycles kCycles;
 
@@ -142,20 +142,20 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   // An instruction keeps tensor cores busy, and shared memory, which it reads at 128 bytes a cycle.
   const auto cycles = [](double columns) { return std::max(columns / 2, 16 + columns / 4); };
   const double columns = number(tile.product_tiles * 8);
-  const double products = number(tile.fragments * tile.stages / tile.product_tiles) *
-                          number(tile.cell_tiles);
-  const double product = tile.joined ? cycles(2 * columns) * 2
-                                     : cycles(columns) * (split ? 3 : 1);
+  const double products =
+      number(tile.fragments * tile.stages / tile.product_tiles) * number(tile.cell_tiles);
+  const double product = tile.joined ? cycles(2 * columns) * 2 : cycles(columns) * (split ? 3 : 1);
   const double tensor = chunks * products * product;
   const double instructions = tile.joined ? 2 : split ? 3 : 1;
 
-  const double elements = number(tile.input_count) * 16 / number(element_size(problem.type)) /
-                          (split ? 2 : 1);
+  const double elements =
+      number(tile.input_count) * 16 / number(element_size(problem.type)) / (split ? 2 : 1);
   const double stage = elements / 32 * (split ? kCycles.split : kCycles.load) *
                        (problem.layout == Layout::channels_last ? 0.5 : 1);
   const double column_tile =
-      kCycles.column_tile +
-      kCycles.conflict * number(tile.conflicts(tile.lane_columns(), tile.y_c));
+      kCycles.column_tile + kCycles.conflict *
+                                number(tile.conflicts(tile.lane_columns(), tile.y_c)) /
+                                number(tile.together);
   const double cell_tiles = number(tile.cell_tiles) * 4;
   const double write = number(tile.column_tiles) * cell_tiles * column_tile +
                        sweeps * (30 + cell_tiles * kCycles.sweep_cells);
@@ -186,13 +186,14 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
 }  // namespace
 
 KernelFamily family() {
-  return {{"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", plans,
-           refusal, seconds},
-          "PhaseWgmma",
-          {"tiling", "mma", "copy", "fragments", "place", "writer", "epilogue", "block",
-           "stage", "wgmma", "operands", "products_of_warpgroups", "phase_wgmma"},
-          tile_sizes,
-          tile_constants};
+  return {
+      {"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", plans, refusal,
+       seconds},
+      "PhaseWgmma",
+      {"tiling", "layout", "numbering", "mma", "copy", "fragments", "place", "writer", "epilogue",
+       "block", "stage", "wgmma", "operands", "products_of_warpgroups", "phase_wgmma"},
+      tile_sizes,
+      tile_constants};
 }
 
 }  // namespace phaseconv::cuda::phase_wgmma

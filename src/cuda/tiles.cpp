@@ -96,7 +96,8 @@ std::vector<Index> group_blocks(const Problem& problem) {
   return list;
 }
 
-/// Each quarter of a multiprocessor has a quarter of the registers for its warps, in eights a thread.
+/// Each quarter of a multiprocessor has a quarter of the registers for its warps, in eights a
+/// thread.
 Index resident_blocks(const Machine& machine, const Tiling& tile, Index registers) {
   const Index by_memory =
       (machine.shared_bytes + kReservedBytes) / (tile.shared_bytes + kReservedBytes);

@@ -1,12 +1,13 @@
-// What the plans of phase_mma and phase_wgmma have in common: the boxes and blocks that they try, and
-// what kernels/tiling.cuh works out for them.
+// What the plans of phase_mma and phase_wgmma have in common: the boxes and blocks that they try,
+// and what kernels/tiling.cuh works out for them.
 #pragma once
 
 #include <array>
 #include <string>
 #include <vector>
 
-#include "cuda/kernels/tiling.cuh"
+#include "cuda/kernels/layout.cuh"
+#include "cuda/kernels/numbering.cuh"
 #include "cuda/source.h"
 
 namespace phaseconv::cuda {

@@ -11,8 +11,9 @@ struct Block {
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
   static constexpr int threads = int(Plan::threads);
-  static constexpr int weight_buffers =
-      tiling_of<Problem, Plan>().stages == 1 ? 1 : Plan::warpgroups ? 2 : int(Plan::buffers);
+  static constexpr int weight_buffers = tiling_of<Problem, Plan>().stages == 1 ? 1
+                                        : Plan::warpgroups                     ? 2
+                                                                               : int(Plan::buffers);
   static constexpr int input_buffers = int(tiling_of<Problem, Plan>().input_buffers);
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
 
@@ -24,9 +25,8 @@ struct Block {
   /// their weights.
   static __device__ __forceinline__ unsigned together() {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    return gridDim.x < tile.channel_blocks
-               ? gridDim.x
-               : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
+    return gridDim.x < tile.channel_blocks ? gridDim.x
+                                           : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
   }
 
   __device__ __forceinline__ unsigned* weights(int piece) const {
@@ -56,8 +56,8 @@ struct Block {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     return Output(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
                       at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
-                  shared + tile.output_at + (turn % unsigned(Plan::buffers)) * tile.output_bytes, at.channels(),
-                  at.d.size, at.h.size, at.w.size);
+                  shared + tile.output_at + (turn % unsigned(Plan::buffers)) * tile.output_bytes,
+                  at.channels(), at.d.size, at.h.size, at.w.size);
   }
 
   static constexpr int sweeps_listed =

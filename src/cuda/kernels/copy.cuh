@@ -32,10 +32,10 @@ __device__ __forceinline__ void store_shared_if(unsigned address, const unsigned
         "r"(word[0]), "r"(word[1]), "r"(word[2]), "r"(word[3]), "r"(unsigned(condition))
         : "memory");
   } else if constexpr (words == 2) {
-    asm volatile("{.reg .pred p; setp.ne.u32 p, %3, 0; @p st.shared.v2.u32 [%0], {%1, %2};}" ::"r"(
-                     address),
-                 "r"(word[0]), "r"(word[1]), "r"(unsigned(condition))
-                 : "memory");
+    asm volatile(
+        "{.reg .pred p; setp.ne.u32 p, %3, 0; @p st.shared.v2.u32 [%0], {%1, %2};}" ::"r"(address),
+        "r"(word[0]), "r"(word[1]), "r"(unsigned(condition))
+        : "memory");
   } else {
     store_shared_if(address, word[0], condition);
   }
@@ -83,23 +83,26 @@ __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from
 __device__ __forceinline__ void bulk_copy_to_shared(void* to, const void* from, unsigned bytes,
                                                     unsigned long long* done) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          shared_address(to)),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
       "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(done))
       : "memory");
 }
-/// A barrier in shared memory that one thread arrives at, after bytes were announced and came.
-__device__ __forceinline__ void start_barrier(unsigned long long* barrier) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
-}
-__device__ __forceinline__ void expect_bytes(unsigned long long* barrier, unsigned bytes) {
-  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(
-                   shared_address(barrier)),
-               "r"(bytes)
+/// A barrier in shared memory that so many threads arrive at, after bytes were announced and came.
+__device__ __forceinline__ void start_barrier(unsigned long long* barrier, int threads) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+               "r"(threads)
                : "memory");
 }
+__device__ __forceinline__ void expect_bytes(unsigned long long* barrier, unsigned bytes) {
+  asm volatile(
+      "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
+}
 __device__ __forceinline__ void arrive(unsigned long long* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+               : "memory");
 }
 /// Waits until the barrier was passed an odd (parity 0) or even number of times.
 __device__ __forceinline__ void wait_for_barrier(unsigned long long* barrier, unsigned parity) {

@@ -17,26 +17,17 @@ struct Epilogue {
   /// From eight columns a phase on, a tile has one phase: the same for all lanes.
   static constexpr bool one_phase = columns % 8 == 0;
 
-  /// Channels first: two outputs, of a cell's two phases along w, lie beside each other at an even
-  /// offset, and one thread has both sums: in tiles so many apart, or as its two sums of one tile.
-  static constexpr int pair_tiles = int(tiling_of<Problem, Plan>().channel_columns) / 8;
-  static constexpr bool pairs =
-      !Problem::channels_last && Problem::w.stride == 2 &&
-      Problem::w.kernel >= 2 && Problem::w.dilation % 2 == 1 && Problem::w.padding % 2 == 0 &&
-      tiling_of<Problem, Plan>().y_h % 2 == 0 && tiling_of<Problem, Plan>().y_d % 2 == 0 &&
-      tiling_of<Problem, Plan>().y_c % 2 == 0 &&
-      (tiling_of<Problem, Plan>().channel_columns == 1
-           ? tiling_of<Problem, Plan>().lane_column == 2
-           : tiling_of<Problem, Plan>().channel_columns % 8 == 0 &&
-                 column_tiles % (2 * pair_tiles + (pair_tiles == 0)) == 0);
+  /// Channels first: a lane stores two phases of a cell at once, in tiles so many apart.
+  static constexpr int pair_tiles = int(columns) / 8;
+  static constexpr bool pairs = !Problem::channels_last && tiling_of<Problem, Plan>().together == 2;
 
   /// Channels last: a lane has so many channels in a row, in tiles that follow each other.
   static constexpr int runs = int(tiling_of<Problem, Plan>().run_tiles);
-  static constexpr int together = runs > 1 ? 2 * runs : 2;  ///< outputs of a wide store
-  static constexpr bool strides_allow =
-      tiling_of<Problem, Plan>().y_w % together == 0 &&
-      tiling_of<Problem, Plan>().y_h % together == 0 &&
-      tiling_of<Problem, Plan>().y_d % together == 0 && tiling_of<Problem, Plan>().oc % together == 0;
+  static constexpr int together = int(tiling_of<Problem, Plan>().together);
+  static constexpr bool strides_allow = tiling_of<Problem, Plan>().y_w % together == 0 &&
+                                        tiling_of<Problem, Plan>().y_h % together == 0 &&
+                                        tiling_of<Problem, Plan>().y_d % together == 0 &&
+                                        tiling_of<Problem, Plan>().oc % together == 0;
 
   /// Writes sums plus bias to where they are staged; whether any of the sums is not finite.
   static __device__ __forceinline__ bool write(const Unit<Problem, Plan>& own, const At& at,
@@ -47,9 +38,9 @@ struct Epilogue {
     const unsigned first =
         shared_address(out.staged) +
         int(sizeof(Stored)) *
-            Output::offset(own.group * int(tile.oc) +
-                               (one_phase ? int(tile.column_of(0, lane % 4 * 2)) : 0),
-                           at.d.origin, at.h.origin, at.w.origin);
+            Output::offset(
+                own.group * int(tile.oc) + (one_phase ? int(tile.column_of(0, lane % 4 * 2)) : 0),
+                at.d.origin, at.h.origin, at.w.origin);
     Target targets[cell_tiles][2];
     bool alike = true;
 #pragma unroll
@@ -113,8 +104,7 @@ struct Epilogue {
                             (tile.oc % columns == 0 || channel < channels);
         const int offset =
             phase_offset(phase) +
-            Output::offset(column % columns + (one_phase ? int(tile.column_of(0, j)) : 0), 0, 0,
-                           0);
+            Output::offset(column % columns + (one_phase ? int(tile.column_of(0, j)) : 0), 0, 0, 0);
         const float start = Problem::bias && exists ? bias[first_channel + channel] : 0.0f;
 #pragma unroll
         for (int i = 0; i < cell_tiles; ++i) {

@@ -77,8 +77,8 @@ struct Fragments {
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
         first_fragment(use) * 32 * tile.lane_words;
-    const Where where{__popc(used_tiles(use) & ((1u << int(matrix.tile)) - 1)),
-                      int(matrix.column), int(k % 8), 0};
+    const Where where{__popc(used_tiles(use) & ((1u << int(matrix.tile)) - 1)), int(matrix.column),
+                      int(k % 8), 0};
     const int tiles = used_in_sweep(use);
     if constexpr (tile.problem.split) {
       Where lower = where;
@@ -155,8 +155,8 @@ struct Fragments {
     }
     int sweep = 0;
     while (first_use(sweep + 1) <= from) ++sweep;
-    const Where where = Where::at(in_group - first_fragment(from) * int(32 * tile.lane_words),
-                                  used_in_sweep(from));
+    const Where where =
+        Where::at(in_group - first_fragment(from) * int(32 * tile.lane_words), used_in_sweep(from));
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
     for (int i = 0; i < where.tile; ++i) rest &= rest - 1;

@@ -34,14 +34,17 @@ struct StageOperands {
   /// Channels first: from raw inputs that `fetch` brought.
   __device__ __forceinline__ void arrange(const Stored* raw) const { rows<true>(raw); }
 
-  /// Starts to bring inputs as they lie in memory; one warp, all of it. `done` counts the bytes.
+  /// Starts to bring inputs as they lie in memory. `done` counts the bytes, and warps arrive there.
   __device__ __forceinline__ void fetch(Stored* raw, unsigned long long* done) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_d = int(tile.in_d), rows = tile.raw_rows ? 1 : int(tile.in_h);
     constexpr int all = all_chunks * channels * in_d * rows;
     const Clip clip(*this);
+    // Neighbouring pieces for different warps: a warp's copies start one after the other.
+    constexpr int warps = threads / 32;
 #pragma unroll 1
-    for (int piece = int(threadIdx.x) % 32; piece < all; piece += 32) {
+    for (int piece = int(threadIdx.x) % 32 * warps + int(threadIdx.x) / 32; piece < all;
+         piece += threads) {
       const int h = piece % rows, d = piece / rows % in_d, channel = piece / (rows * in_d);
       const Own own(*this, channel / channels);
       const Piece at(*this, clip, d, h);
@@ -62,7 +65,7 @@ struct StageOperands {
   static constexpr bool last = Problem::channels_last;
   static constexpr int threads = int(Plan::threads);
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
-  static constexpr int channels = 4 * per_word;  ///< of a chunk
+  static constexpr int channels = 4 * per_word;                             ///< of a chunk
   static constexpr int chunks = int(tiling_of<Problem, Plan>().words) / 4;  ///< of a group
   static constexpr int all_chunks = chunks * int(Plan::group_block);
   static constexpr Index from_channel =
@@ -129,8 +132,10 @@ struct StageOperands {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
     constexpr int all = all_chunks * in_d * in_h;
-    constexpr int lanes = lanes_for(in_w);
-    constexpr int turns = int(parts(in_w, lanes));
+    // Two positions at a time where a word of raw inputs holds them.
+    constexpr int at_once = from_raw && per_word == 2 ? 2 : 1;
+    constexpr int lanes = lanes_for(in_w / at_once + at_once - 1);
+    constexpr int turns = int(parts(in_w + at_once - 1, lanes * at_once));
     const Clip clip(*this);
 #pragma unroll 2
     for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
@@ -139,23 +144,68 @@ struct StageOperands {
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) && own.has(0);
       // Where there is nothing, no address is formed from what is there.
-      const Stored* from = input;
-      if constexpr (from_raw) {
-        from = raw + chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
-               (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
-               Piece(*this, clip, d, h).shift + i_w - clip.low_w;
-      } else if (there) {
-        from += (own.group * tile.ic + own.channel) * from_channel + (i_d + d) * from_d +
-                (i_h + h) * from_h + i_w;
-      }
       uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
+      const int lane = int(threadIdx.x) % lanes;
+      if constexpr (from_raw) {
+        const int first = chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
+                          (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
+                          Piece(*this, clip, d, h).shift + i_w - clip.low_w;
 #pragma unroll 4
-      for (int turn = 0; turn < turns; ++turn) {
-        const int x = turn * lanes + int(threadIdx.x) % lanes;
-        if (in_w % lanes != 0 && x >= in_w) continue;
-        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
-        store(to + x, gathered<from_raw>(own, exists, from + x));
+        for (int turn = 0; turn < turns; ++turn) {
+          if constexpr (at_once == 2) {
+            store_two(own, there, to, raw + (first - (first & 1)),
+                      (turn * lanes + lane) * 2 - (first & 1));
+          } else {
+            const int x = turn * lanes + lane;
+            if (in_w % lanes != 0 && x >= in_w) continue;
+            store(to + x, gathered<true>(own, there && exists_w(x), raw + first + x));
+          }
+        }
+      } else {
+        const Stored* const from = there ? input +
+                                               (own.group * tile.ic + own.channel) * from_channel +
+                                               (i_d + d) * from_d + (i_h + h) * from_h + i_w
+                                         : input;
+#pragma unroll 4
+        for (int turn = 0; turn < turns; ++turn) {
+          const int x = turn * lanes + lane;
+          if (in_w % lanes != 0 && x >= in_w) continue;
+          store(to + x, gathered<false>(own, there && exists_w(x), from + x));
+        }
       }
+    }
+  }
+
+  __device__ __forceinline__ bool exists_w(int x) const {
+    return unsigned(i_w + x) < unsigned(Problem::w.input);
+  }
+
+  /// Of 16-bit elements, positions x and x + 1 of a row, which lie in one word for each channel.
+  __device__ __forceinline__ void store_two(const Own& own, bool there, uint4* to,
+                                            const Stored* from, int x) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_w = int(tile.in_w);
+    const unsigned mask =
+        there ? (exists_w(x) ? 0xffffu : 0u) | (exists_w(x + 1) ? ~0xffffu : 0u) : 0;
+    unsigned both[channels] = {};
+    if (mask != 0) {
+#pragma unroll
+      for (int i = 0; i < channels; ++i) {
+        if (own.has(i)) {
+          both[i] =
+              mask & *reinterpret_cast<const unsigned*>(from + x + (x & 1) + i * int(tile.raw_c));
+        }
+      }
+    }
+    unsigned first[4], second[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      first[i] = __byte_perm(both[2 * i], both[2 * i + 1], 0x5410);
+      second[i] = __byte_perm(both[2 * i], both[2 * i + 1], 0x7632);
+    }
+    if (unsigned(x) < unsigned(in_w)) store(to + x, {first[0], first[1], first[2], first[3]});
+    if (unsigned(x + 1) < unsigned(in_w)) {
+      store(to + x + 1, {second[0], second[1], second[2], second[3]});
     }
   }
 
@@ -206,8 +256,8 @@ struct StageOperands {
     for (int i = 0; i < channels; ++i) {
       Stored element = 0;
       if (exists && own.has(i)) {
-        element = from_raw ? from[i * tiling_of<Problem, Plan>().raw_c]
-                           : __ldg(from + i * from_channel);
+        element =
+            from_raw ? from[i * tiling_of<Problem, Plan>().raw_c] : __ldg(from + i * from_channel);
       }
       if constexpr (per_word == 2) {
         word[i / 2] |= unsigned(element) << i % 2 * 16;

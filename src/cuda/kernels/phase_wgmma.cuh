@@ -41,7 +41,7 @@ struct PhaseWgmma {
     own.fill_table();
     own.clear_inputs();
     const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
-    if (raw && threadIdx.x == 0) start_barrier(own.barrier());
+    if (raw && threadIdx.x == 0) start_barrier(own.barrier(), int(Plan::threads) / 32);
     fence_before_bulk_copies();
     __syncthreads();
 
@@ -127,7 +127,7 @@ struct PhaseWgmma {
   __device__ __forceinline__ void fetch(const Shared& own, const At& at, int stage, int piece,
                                         bool raw) const {
     if (stages > 1) own.fetch_weights(at, stage, piece);
-    if (raw && threadIdx.x < 32) {
+    if (raw) {
       own.template inputs_of<Stager>(input, at, stage, 0).fetch(own.raw(), own.barrier());
     }
   }

@@ -3,9 +3,10 @@
 //
 //     sums[64 cells][columns] += a[64 cells][8 words] · b[8 words][columns]
 //
-// Both operands are core matrices, 8 rows (cells or columns) of 16 bytes (4 words) after each other,
-// "no swizzle, K-major" in the PTX ISA ("Matrix-Descriptor Format", "Strides"). Warp w has the sums
-// of cells 16·w to 16·w + 15, as in mma.cuh. The products go on while the warps do other things.
+// Both operands are core matrices, 8 rows (cells or columns) of 16 bytes (4 words) after each
+// other, "no swizzle, K-major" in the PTX ISA ("Matrix-Descriptor Format", "Strides"). Warp w has
+// the sums of cells 16·w to 16·w + 15, as in mma.cuh. The products go on while the warps do other
+// things.
 #pragma once
 
 namespace phaseconv {
@@ -53,7 +54,7 @@ __device__ __forceinline__ void pin(float (&sums)[column_tiles][cell_tiles][4]) 
 }
 
 // The sums of 1 to 16 column tiles as operands, and their names in the instruction.
-#define PHASECONV_TILE(c) \
+#define PHASECONV_TILE(c)                                                                \
   "+f"(sums[first + c][i][0]), "+f"(sums[first + c][i][1]), "+f"(sums[first + c][i][2]), \
       "+f"(sums[first + c][i][3])
 #define PHASECONV_TILES_1 PHASECONV_TILE(0)
@@ -88,21 +89,22 @@ __device__ __forceinline__ void pin(float (&sums)[column_tiles][cell_tiles][4]) 
 #define PHASECONV_NAMES_14 PHASECONV_NAMES_13 ",%52,%53,%54,%55"
 #define PHASECONV_NAMES_15 PHASECONV_NAMES_14 ",%56,%57,%58,%59"
 #define PHASECONV_NAMES_16 PHASECONV_NAMES_15 ",%60,%61,%62,%63"
-#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name)                     \
-  asm volatile("{.reg .pred add; setp.eq.u32 add, 0, 0; wgmma.mma_async.sync.aligned."     \
-               "m64n" shape ".f32." ab " {" PHASECONV_NAMES_##tiles "}, " a_name ", " b_name \
-               ", add, 1, 1" transposed ";}"                                               \
-               : PHASECONV_TILES_##tiles                                                   \
-               : "l"(a), "l"(b));
-#define PHASECONV_PRODUCT(tiles, columns, a_name, b_name)                                  \
-  if constexpr (count == tiles) {                                                          \
-    if constexpr (operands == Operands::tf32) {                                            \
-      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", a_name, b_name)                 \
-    } else if constexpr (operands == Operands::f16) {                                      \
-      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", a_name, b_name)            \
-    } else {                                                                               \
-      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", a_name, b_name)          \
-    }                                                                                      \
+#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name)                    \
+  asm volatile(                                                                          \
+      "{.reg .pred add; setp.eq.u32 add, 0, 0; wgmma.mma_async.sync.aligned."            \
+      "m64n" shape ".f32." ab " {" PHASECONV_NAMES_##tiles "}, " a_name ", " b_name      \
+                                                           ", add, 1, 1" transposed ";}" \
+      : PHASECONV_TILES_##tiles                                                          \
+      : "l"(a), "l"(b));
+#define PHASECONV_PRODUCT(tiles, columns, a_name, b_name)                          \
+  if constexpr (count == tiles) {                                                  \
+    if constexpr (operands == Operands::tf32) {                                    \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", a_name, b_name)        \
+    } else if constexpr (operands == Operands::f16) {                              \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", a_name, b_name)   \
+    } else {                                                                       \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", a_name, b_name) \
+    }                                                                              \
   }
 
 /// `sums[first .. first + count)[i] += a · b`, of `count` column tiles.
