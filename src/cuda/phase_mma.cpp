@@ -25,10 +25,13 @@ Index sums_of_thread(const Problem& problem, const Plan& plan, const Tiling& til
 /// Registers of a thread, as NVRTC 13 uses them: beside sums and fragments those for what each lane
 /// works out for itself.
 Index registers_of_thread(const Problem& problem, const Plan& plan, const Tiling& tile) {
-  Index registers = sums_of_thread(problem, plan, tile) + 60;
+  const Index sums = sums_of_thread(problem, plan, tile);
+  Index registers = sums + 60;
   if (!tile.whole_steps) registers += 12;
   if (tile.channel_columns < 8) registers += 16;
   if (plan.group_block > 1) registers += 24;
+  if (tile.run_tiles > 1) registers += 2 * tile.together;
+  if (tile.problem.split && tile.steps * tile.stages > 8 && sums == kMostSums) registers += 8;
   return std::min<Index>(registers, 255);
 }
 
@@ -70,8 +73,9 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
                   plan.threads = static_cast<int>(32 * warps);
                   const Tiling tile = tiling(problem, plan);
                   if (tile.shared_bytes > machine.shared_bytes) break;
-                  plan.resident = static_cast<int>(
-                      resident_blocks(machine, tile, registers_of_thread(problem, plan, tile)));
+                  const Index registers = registers_of_thread(problem, plan, tile);
+                  if (registers * plan.threads > machine.registers) continue;
+                  plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
                   list.push_back(plan);
                 }
               }
