@@ -126,6 +126,12 @@ __device__ __forceinline__ void commit_bulk_copies() {
 inline constexpr bool has_bulk_copies = false;
 __device__ __forceinline__ void fence_before_bulk_copies() {}
 __device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
+__device__ __forceinline__ void bulk_copy_to_shared(void*, const void*, unsigned,
+                                                    unsigned long long*) {}
+__device__ __forceinline__ void start_barrier(unsigned long long*, int) {}
+__device__ __forceinline__ void expect_bytes(unsigned long long*, unsigned) {}
+__device__ __forceinline__ void arrive(unsigned long long*) {}
+__device__ __forceinline__ void wait_for_barrier(unsigned long long*, unsigned) {}
 template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {}
 __device__ __forceinline__ void commit_bulk_copies() {}

@@ -17,7 +17,7 @@ struct PhaseMma {
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
   using Own = Unit<Problem, Plan>;
-  using Multiply = Products<Problem, Plan>;
+  using Multiply = WarpProducts<Problem, Plan>;
   using Stager = typename Multiply::Stager;
   using Shared = typename Multiply::Shared;
 

@@ -15,7 +15,7 @@ struct PhaseWgmma {
   using Packed = Fragments<Problem, Plan>;
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
-  using Multiply = Products<Problem, Plan>;
+  using Multiply = WarpgroupProducts<Problem, Plan>;
   using Shared = typename Multiply::Shared;
 
   static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;

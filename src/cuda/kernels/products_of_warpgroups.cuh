@@ -5,7 +5,7 @@
 namespace phaseconv {
 
 template <class Problem, class Plan>
-struct Products {
+struct WarpgroupProducts {
   using Element = typename Problem::Element;
   using Packed = Fragments<Problem, Plan>;
   using Stager = StageOperands<Problem, Plan>;

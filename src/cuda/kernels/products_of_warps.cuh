@@ -5,7 +5,7 @@
 namespace phaseconv {
 
 template <class Problem, class Plan>
-struct Products {
+struct WarpProducts {
   using Element = typename Problem::Element;
   using Packed = Fragments<Problem, Plan>;
   using Stager = Stage<Problem, Plan>;

@@ -110,24 +110,28 @@ __device__ __forceinline__ void pin(float (&sums)[column_tiles][cell_tiles][4]) 
 /// `sums[first .. first + count)[i] += a · b`, of `count` column tiles.
 template <int count, Operands operands, class Sums>
 __device__ __forceinline__ void multiply_shared(Sums& sums, int first, int i, unsigned long long a,
-                                                unsigned long long b) {
-  PHASECONV_PRODUCT(1, "8", "%4", "%5")
-  PHASECONV_PRODUCT(2, "16", "%8", "%9")
-  PHASECONV_PRODUCT(3, "24", "%12", "%13")
-  PHASECONV_PRODUCT(4, "32", "%16", "%17")
-  PHASECONV_PRODUCT(5, "40", "%20", "%21")
-  PHASECONV_PRODUCT(6, "48", "%24", "%25")
-  PHASECONV_PRODUCT(7, "56", "%28", "%29")
-  PHASECONV_PRODUCT(8, "64", "%32", "%33")
-  PHASECONV_PRODUCT(9, "72", "%36", "%37")
-  PHASECONV_PRODUCT(10, "80", "%40", "%41")
-  PHASECONV_PRODUCT(11, "88", "%44", "%45")
-  PHASECONV_PRODUCT(12, "96", "%48", "%49")
-  PHASECONV_PRODUCT(13, "104", "%52", "%53")
-  PHASECONV_PRODUCT(14, "112", "%56", "%57")
-  PHASECONV_PRODUCT(15, "120", "%60", "%61")
-  PHASECONV_PRODUCT(16, "128", "%64", "%65")
-}
+                                                unsigned long long b){
+    PHASECONV_PRODUCT(1, "8", "%4", "%5") PHASECONV_PRODUCT(2, "16", "%8", "%9")
+        PHASECONV_PRODUCT(3, "24", "%12", "%13") PHASECONV_PRODUCT(4, "32", "%16", "%17")
+            PHASECONV_PRODUCT(5, "40", "%20", "%21") PHASECONV_PRODUCT(6, "48", "%24", "%25")
+                PHASECONV_PRODUCT(7, "56", "%28", "%29") PHASECONV_PRODUCT(8, "64", "%32", "%33")
+                    PHASECONV_PRODUCT(9, "72", "%36", "%37")
+                        PHASECONV_PRODUCT(10, "80", "%40", "%41")
+                            PHASECONV_PRODUCT(11, "88", "%44", "%45")
+                                PHASECONV_PRODUCT(12, "96", "%48", "%49")
+                                    PHASECONV_PRODUCT(13, "104", "%52", "%53")
+                                        PHASECONV_PRODUCT(14, "112", "%56", "%57")
+                                            PHASECONV_PRODUCT(15, "120", "%60", "%61")
+                                                PHASECONV_PRODUCT(16, "128", "%64", "%65")}
+#else  // what a host's compiler reads
+__device__ __forceinline__ void begin_products() {}
+__device__ __forceinline__ void end_products() {}
+__device__ __forceinline__ void wait_for_products() {}
+template <int column_tiles, int cell_tiles>
+__device__ __forceinline__ void pin(float (&)[column_tiles][cell_tiles][4]) {}
+template <int count, Operands operands, class Sums>
+__device__ __forceinline__ void multiply_shared(Sums&, int, int, unsigned long long,
+                                                unsigned long long) {}
 #endif
 
 }  // namespace phaseconv
