@@ -168,7 +168,7 @@ class CpuBackend : public Backend {
           std::fill_n(target, (end - begin) * block, 0.0f);
         }
         cpu::PendingLine pending;
-        k.stream(source, (end - begin) * block, target, pending);
+        k.stream({source}, 0, (end - begin) * block, target, pending);
         k.flush(pending);
       });
       if (round > 0) best = std::max(best, 2 * double{bytes} / seconds_since(start));

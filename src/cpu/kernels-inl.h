@@ -6,25 +6,21 @@
 #define PHASECONV_CPU_KERNELS_INL_H
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
-#include <cstring>
-#include <type_traits>
 #include <utility>
+
+#include "cpu/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace phaseconv::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-using Floats = hn::ScalableTag<float>;
-using Vector = hn::Vec<Floats>;
 using Words = hn::RebindToUnsigned<Floats>;
 using Halves = hn::Rebind<std::uint16_t, Floats>;
 using WordVector = hn::Vec<Words>;
 
-constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(Floats()));
 constexpr Index kRegisters =
     HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SCALAR ? 16 : 32;
 
@@ -247,110 +243,6 @@ inline void Store(DataType type, const float* from, void* to, const Runs& runs) 
   }
 }
 
-constexpr Index kLine = 16;  // floats of a cache line
-static_assert(kLine % kLanes == 0);
-
-HWY_INLINE void StreamLine(const float* from, float* to) {
-  const Floats f;
-  for (Index i = 0; i < kLine; i += kLanes) hn::Stream(hn::LoadU(f, from + i), f, to + i);
-}
-
-/// Copies fewer floats than a line has: a half, a quarter and so on. Neighbours may be other
-/// threads'.
-HWY_INLINE void CopySome(const float* from, Index count, float* to) {
-  const auto copy = [&](auto size) {
-    if ((count & size) == 0) return;
-    std::memcpy(to, from, size * sizeof(float));
-    from += size;
-    to += size;
-  };
-  copy(std::integral_constant<int, 8>());
-  copy(std::integral_constant<int, 4>());
-  copy(std::integral_constant<int, 2>());
-  copy(std::integral_constant<int, 1>());
-}
-static_assert(kLine == 16);
-
-inline void DropPending(PendingLine& pending) {
-  CopySome(pending.values, pending.count, pending.next - pending.count);
-  pending.count = 0;
-}
-
-inline void Flush(PendingLine& pending) {
-  DropPending(pending);
-  hwy::FlushStream();
-}
-
-/// What comes before the first whole line, at most `count`, which is what `to` lacks to its end.
-HWY_INLINE void StreamHead(const float* from, Index count, float* to, PendingLine& pending) {
-  if (pending.count + count == kLine) {
-    CopySome(from, count, pending.values + pending.count);
-    StreamLine(pending.values, to - pending.count);
-    pending.count = 0;
-  } else {  // the line that someone else has begun
-    DropPending(pending);
-    CopySome(from, count, to);
-  }
-}
-
-inline void Stream(const float* from, Index count, float* to, PendingLine& pending) {
-  if (pending.next != to) DropPending(pending);
-  const auto place = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) / sizeof(float));
-  const Index head = (kLine - place % kLine) % kLine;
-  Index i = 0;
-  if (head > 0 && head <= count) {
-    StreamHead(from, head, to, pending);
-    i = head;
-  }
-  for (; i + kLine <= count; i += kLine) StreamLine(from + i, to + i);
-  CopySome(from + i, count - i, pending.values + pending.count);
-  pending.count += count - i;
-  pending.next = to + count;
-}
-
-inline void Transpose(const float* from, Index rows, Index columns, Index from_pitch, float* to,
-                      Index to_pitch) {
-  const Floats f;
-  const hn::RebindToSigned<Floats> w;
-  Index r = 0;
-  if (kLanes > 1 && from_pitch < (Index{1} << 24)) {
-    const auto places = hn::Mul(hn::Iota(w, 0), hn::Set(w, static_cast<std::int32_t>(from_pitch)));
-    for (; r + kLanes <= rows; r += kLanes) {
-      for (Index c = 0; c < columns; ++c) {
-        const auto v = hn::GatherIndex(f, from + r * from_pitch + c, places);
-        hn::StoreU(v, f, to + c * to_pitch + r);
-      }
-    }
-  }
-  for (; r < rows; ++r) {
-    for (Index c = 0; c < columns; ++c) to[c * to_pitch + r] = from[r * from_pitch + c];
-  }
-}
-
-inline void Interleave(const float* from, Index pitch, Index planes, Index cells, float* row) {
-  const Floats f;
-  if (planes < 2 || planes > 4) {
-    for (Index r = 0; r < planes; ++r) {
-      for (Index q = 0; q < cells; ++q) row[q * planes + r] = from[r * pitch + q];
-    }
-    return;
-  }
-  for (Index q = 0; q < cells; q += kLanes, row += planes * kLanes) {
-    const Vector v0 = hn::LoadU(f, from + q);
-    const Vector v1 = hn::LoadU(f, from + pitch + q);
-    if (planes == 2) {
-      hn::StoreInterleaved2(v0, v1, f, row);
-      continue;
-    }
-    const Vector v2 = hn::LoadU(f, from + 2 * pitch + q);
-    if (planes == 3) {
-      hn::StoreInterleaved3(v0, v1, v2, f, row);
-      continue;
-    }
-    hn::StoreInterleaved4(v0, v1, v2, hn::LoadU(f, from + 3 * pitch + q), f, row);
-  }
-}
-
 inline double Burn(Index repeats, float* result) {
   constexpr int kChains =
       12;  // enough to hide the latency of two units, few enough for 16 registers
@@ -371,8 +263,8 @@ inline double Burn(Index repeats, float* result) {
 }
 
 constexpr Kernels MakeKernels(const char* target) {
-  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},          {},   &Load,
-            &Store, &Stream,    &Flush, &Transpose, &Interleave, &Burn};
+  Kernels k{target, HWY_TARGET, kLanes,  kRegisters, {},         {},   &Load,
+            &Store, &Write,     &Stream, &Flush,     &Transpose, &Burn};
   FillTable<false>(k.multiply, std::make_integer_sequence<int, max_rows>());
   FillTable<true>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
   return k;
