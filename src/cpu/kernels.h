@@ -86,6 +86,7 @@ struct Kernels {
   Index lanes;         ///< floats of a vector
   Index registers;     ///< vector registers
   MultiplyTable multiply;
+  MultiplyTable multiply_single;  ///< for depth 1
   MultiplyTable multiply_elementwise;
 
   /// Reads elements of `type` as operands: tf32 is rounded.

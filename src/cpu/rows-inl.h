@@ -26,6 +26,17 @@ constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(Floats()));
 
 // ------------------------------------------------------------------------------- interleaved rows
 
+/// Highway interleaves within blocks of four; so block k gets the pairs k of either half first.
+struct PairOrder {
+  constexpr PairOrder() {
+    for (int i = 0; i < kLanes; ++i) {
+      lane[i] = i / 4 * 2 + i % 2 + (i % 4 < 2 ? 0 : static_cast<int>(kLanes) / 2);
+    }
+  }
+  alignas(64) std::int32_t lane[kLanes] = {};
+};
+constexpr PairOrder kPairOrder;
+
 /// a0 b0 a1 b1 ..., as two vectors.
 HWY_INLINE void InterleaveTwo(Vector a, Vector b, Vector& first, Vector& second) {
 #if HWY_TARGET == HWY_SCALAR
@@ -33,12 +44,7 @@ HWY_INLINE void InterleaveTwo(Vector a, Vector b, Vector& first, Vector& second)
   second = b;
 #else
   const Floats f;
-  // Highway interleaves within blocks of four; so block k gets the pairs k of either half first.
-  alignas(64) std::int32_t order[kLanes];
-  for (int i = 0; i < kLanes; ++i) {
-    order[i] = i / 4 * 2 + i % 2 + (i % 4 < 2 ? 0 : static_cast<int>(kLanes) / 2);
-  }
-  const auto indices = hn::SetTableIndices(f, order);
+  const auto indices = hn::SetTableIndices(f, kPairOrder.lane);
   a = hn::TableLookupLanes(a, indices);
   b = hn::TableLookupLanes(b, indices);
   first = hn::InterleaveLower(f, a, b);
@@ -221,28 +227,19 @@ HWY_INLINE void StreamValues(const Planes& planes, Index first, Index count, flo
   first -= begun;
   count += begun;
   to -= begun;
-  const auto keep = [&](Index b, Vector v) { hn::Store(v, f, pending.values + b * kLanes); };
-  Index done = 0;
-  if (begun > 0) {
-    ForVectors<kPlanes>(planes, first, kLine / kLanes, [&](Index b, Vector v) {
-      const auto old = static_cast<std::size_t>(std::clamp<Index>(begun - b * kLanes, 0, kLanes));
-      v = hn::IfThenElse(hn::FirstN(f, old), hn::Load(f, pending.values + b * kLanes), v);
-      if (count < kLine) {
-        keep(b, v);
-      } else {
-        hn::Stream(v, f, to + b * kLanes);
-      }
-    });
-    done = kLine;
-  }
   const Index whole = count / kLine * kLine;
-  if (whole > done) {
-    ForVectors<kPlanes>(planes, first + done, (whole - done) / kLanes,
-                        [&](Index b, Vector v) { hn::Stream(v, f, to + done + b * kLanes); });
-  }
-  if (done <= whole && whole < count) {
-    ForVectors<kPlanes>(planes, first + whole, (count - whole + kLanes - 1) / kLanes, keep);
-  }
+  ForVectors<kPlanes>(planes, first, (count + kLanes - 1) / kLanes, [&](Index b, Vector v) {
+    const Index at = b * kLanes;
+    if (at < begun) {
+      const auto old = static_cast<std::size_t>(std::min(begun - at, kLanes));
+      v = hn::IfThenElse(hn::FirstN(f, old), hn::Load(f, pending.values + at), v);
+    }
+    if (at < whole) {
+      hn::Stream(v, f, to + at);
+    } else {
+      hn::Store(v, f, pending.values + at - whole);
+    }
+  });
   pending.count = count - whole;
 }
 
