@@ -8,7 +8,6 @@
 namespace phaseconv::cpu {
 namespace {
 
-constexpr Index sums_share = 5;     ///< of the second-level cache, for a task's sums
 constexpr Index least_cells = 64;   ///< of a task, before its channels are split
 constexpr Index most_cells = 2048;  ///< of a plane of a task
 constexpr Index fused_cells = 96;   ///< cells of a plane for which all phases are kept
@@ -16,6 +15,9 @@ constexpr Index tasks_a_unit = 4;   ///< so that no thread waits long for the la
 // Channels of a task: more of them share its staged input, fewer leave room for more cells, which
 // share its weights.
 constexpr Index usual_blocks[] = {16, 32, 64};
+// What a task's sums take of the second-level cache, one of so many shares: more cells, or sums
+// that are still near when they are written.
+constexpr Index sums_shares[] = {5, 10};
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -51,7 +53,7 @@ class Boxer {
         cell_unit_(along_cells_ ? plan.cell_tile * m_.vector_lanes : plan.cell_tile) {}
 
   /// `cut`: stage some of the input channels at a time, instead of making the box smaller.
-  Plan choose(Index wanted_block, bool cut) {
+  Plan choose(Index wanted_block, Index sums_share, bool cut) {
     const Index block = round_up(std::min(channels_, wanted_block), channel_unit_);
     const Index sums = m_.cache_bytes / sums_share / static_cast<Index>(sizeof(float));
     Index room = sums / (phases_[1].count() * phases_[2].count());
@@ -131,12 +133,14 @@ class Boxer {
 std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
   for (const Index block : usual_blocks) {
-    const Plan whole = Boxer(plan, problem, machine).choose(block, false);
-    list.push_back(whole);
-    Boxer boxer(plan, problem, machine);
-    if (!boxer.can_cut()) continue;
-    const Plan cut = boxer.choose(block, true);
-    if (cut.box != whole.box) list.push_back(cut);
+    for (const Index share : sums_shares) {
+      const Plan whole = Boxer(plan, problem, machine).choose(block, share, false);
+      list.push_back(whole);
+      Boxer boxer(plan, problem, machine);
+      if (!boxer.can_cut()) continue;
+      const Plan cut = boxer.choose(block, share, true);
+      if (cut.box != whole.box) list.push_back(cut);
+    }
   }
   return list;
 }

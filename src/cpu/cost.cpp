@@ -11,8 +11,9 @@ namespace {
 // plans (36 layers, both layouts, float32, one thread of a Zen 5 with AVX-512) of which 93% are
 // then predicted within 30%; docs/planning.md has more. All are costs beside the multiply-adds.
 constexpr double latency = 4;        ///< of a multiply-add
+constexpr double apart = 1.05;       ///< times, where the vectors of a tile lie far apart
 constexpr double tile_start = 6;     ///< a register tile, for each share of the input channels
-constexpr double tile_tap = 2;       ///< and for each tap of it
+constexpr double tile_tap = 2;       ///< and for each tap of it, but with one input channel
 constexpr double phase_start = 800;  ///< a phase of a plane: its taps, and cold caches
 constexpr double task_start = 200;
 constexpr double staged_vector = 3;     ///< copied as it lies
@@ -22,12 +23,12 @@ constexpr double weight_line = 3.5;     ///< that the second-level cache has not
 constexpr double weight_line_far = 16;  ///< nor the last-level one
 constexpr double output_row = 27;
 constexpr double output_vector = 2;
-constexpr double output_turned = 0.45;  ///< a float, transposed
+constexpr double output_turned = 0.3;  ///< a float, transposed
 constexpr double output_part = 2;      ///< a float, where not whole lines are written
 constexpr double output_line = 11;     ///< past the caches
 
 constexpr double line = 16;        ///< floats
-constexpr double last_level = 16;  ///< so many second-level caches
+constexpr double last_level = 32;  ///< so many second-level caches
 
 double real(Index value) { return static_cast<double>(value); }
 
@@ -48,12 +49,13 @@ struct TileCost {
     for_tiles(rows, t.row_tile, [&](Index a, Index na) {
       for_tiles(vectors, t.vector_tile, [&](Index b, Index nb) {
         const double sums = real(a * b);
-        // Vectors of cells begin anywhere, so that most cross a cache line. Those of weights come
-        // from the second-level cache, for every tile again.
+        // Vectors of cells begin anywhere, so that most cross a cache line, and lie a channel's
+        // plane apart. Those of weights come from the second-level cache, for every tile again.
         const double loads = t.lanes == Lanes::groups ? sums + real(b)
-                             : along_cells            ? real(a) + 2.5 * real(b)
+                             : along_cells            ? real(a) + (t.depth == 1 ? 2 : 2.5) * real(b)
                                                       : std::max(real(a + b), 2.8 * real(b));
-        cycles += real(na * nb) * std::max({sums / 2, loads / 2, latency});
+        const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
+        cycles += real(na * nb) * std::max({sums / 2, loads / 2, latency}) * strided;
         count += real(na * nb);
       });
     });
@@ -73,7 +75,8 @@ double multiply_cycles(const Problem& problem, const Tiling& t) {
   const double phases =
       boxes / rows * real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
   const double shares = real(ceil_div(t.depth, std::min(t.depth_at_once, t.part_depth)));
-  return taps * (real(t.depth) * tiles.cycles + shares * tiles.count * tile_tap) +
+  return taps *
+             (real(t.depth) * tiles.cycles + shares * tiles.count * (t.depth > 1 ? tile_tap : 0)) +
          phases * (shares * tiles.count * tile_start + phase_start);
 }
 
@@ -95,7 +98,7 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
   const double planes = real(t.tasks * t.box[0]);
   const double weight_lines = kept < real(machine.cache_bytes) ? 0 : planes * weights / line;
-  const bool near = real(problem.weight_elements()) * 4 < last_level * real(machine.cache_bytes);
+  const bool near = real(problem.weight_elements()) * 4 <= last_level * real(machine.cache_bytes);
   return staging + weight_lines * (near ? weight_line : weight_line_far) +
          real(problem.input_elements() * t.blocks) / line * input_line;
 }
