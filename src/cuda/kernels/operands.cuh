@@ -31,7 +31,7 @@ struct StageOperands {
     }
   }
 
-  /// Channels first: from raw inputs that `fetch` brought.
+  /// Channels first: from raw inputs that `fetch` brought, and that have come.
   __device__ __forceinline__ void arrange(const Stored* raw) const { rows<true>(raw); }
 
   /// Starts to bring inputs as they lie in memory. `done` counts the bytes, and warps arrive there.
@@ -74,7 +74,7 @@ struct StageOperands {
   static constexpr Index from_h = from_w * Problem::w.input;
   static constexpr Index from_d = from_h * Problem::h.input;
 
-  static constexpr int unit = 16 / int(sizeof(Stored));
+  static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of 16 bytes
 
   /// What there is of the staged rows and columns.
   struct Clip {
@@ -91,8 +91,9 @@ struct StageOperands {
   /// A piece of raw inputs, of staged plane d and, where rows are pieces, row h.
   struct Piece {
     bool exists;
-    int start, length;  ///< in a channel
-    int shift;          ///< elements before the first, back to 16 bytes
+    Index start;  ///< in a channel
+    int length;
+    int shift;  ///< elements before the first, back to 16 bytes
     __device__ __forceinline__ Piece(const StageOperands& stage, const Clip& clip, int d, int h) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
       const int first = tile.raw_rows ? clip.low_h : stage.i_h + h;
@@ -100,9 +101,9 @@ struct StageOperands {
                (tile.raw_rows ? clip.end_h > clip.low_h
                               : unsigned(first) < unsigned(Problem::h.input)) &&
                clip.end_w > clip.low_w;
-      start = (stage.i_d + d) * int(from_d) + first * int(from_h) + clip.low_w;
+      start = (stage.i_d + d) * from_d + first * from_h + clip.low_w;
       length = tile.raw_rows ? (clip.end_h - clip.low_h) * int(from_h) : clip.end_w - clip.low_w;
-      shift = start & (unit - 1);
+      shift = int(start & (unit - 1));
     }
   };
 
