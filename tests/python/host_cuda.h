@@ -1,12 +1,15 @@
 // Lets a C++ compiler build an emitted CUDA source for the processor, on memory of the host: the
-// threads of a block take turns, from barrier to barrier; blocks follow each other. Kernels may
-// have no other instructions of their own than conversions, nor talk within warps.
+// threads of a block take turns, from barrier to barrier; blocks follow each other. Of instructions
+// that kernels ask for by name it has conversions; those of copy.cuh and wgmma.cuh are in
+// host_copy.h and host_wgmma.h, which take their place. Warps can't talk among themselves.
 #pragma once
 
 #include <ucontext.h>
 
 #include <cmath>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -17,7 +20,7 @@
 #define __noinline__
 #define __shared__
 #define __align__(bytes) __attribute__((aligned(bytes)))
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 using std::fmaf;
 
@@ -53,7 +56,6 @@ inline unsigned __float_as_uint(float value) {
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
 }
-inline std::size_t __cvta_generic_to_shared(const void*) { return 0; }
 inline std::size_t __cvta_generic_to_global(const void* pointer) {
   return reinterpret_cast<std::size_t>(pointer);
 }
@@ -64,6 +66,9 @@ inline void* __cvta_global_to_generic(std::size_t address) {
 /// A block's shared memory, by the name that kernels give it.
 namespace phaseconv {
 alignas(128) inline unsigned char shared[256 << 10];
+}
+inline std::size_t __cvta_generic_to_shared(const void* pointer) {
+  return static_cast<const unsigned char*>(pointer) - phaseconv::shared;
 }
 
 /// The threads of a block.
@@ -77,6 +82,7 @@ inline std::vector<Thread> threads;
 inline ucontext_t turns;  ///< who says whose turn it is
 inline std::size_t current = 0;
 inline void (*body)() = nullptr;
+inline std::size_t shared_bytes = 0;  ///< of the present kernel
 
 inline void begin() {
   body();
@@ -106,6 +112,31 @@ inline void run_block() {
 }  // namespace host
 
 inline void __syncthreads() { swapcontext(&host::threads[host::current].context, &host::turns); }
+inline bool __syncthreads_or(bool one) {
+  static bool any = false;
+  any |= one;
+  __syncthreads();
+  const bool found = any;
+  __syncthreads();
+  any = false;
+  __syncthreads();
+  return found;
+}
+// What the threads of a warp ask each other: here they already agree, or need not.
+inline void __syncwarp() {}
+inline bool __all_sync(unsigned, bool one) { return one; }
+inline unsigned __shfl_sync(unsigned, unsigned value, int) { return value; }
+
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
+inline unsigned __byte_perm(unsigned lower, unsigned upper, unsigned selector) {
+  const unsigned long long all = static_cast<unsigned long long>(upper) << 32 | lower;
+  unsigned out = 0;
+  for (int i = 0; i < 4; ++i) {
+    out |= static_cast<unsigned>(all >> (selector >> 4 * i & 7) * 8 & 0xff) << 8 * i;
+  }
+  return out;
+}
 
 // Conversions that kernels ask for in PTX; the tests put calls of these in their place.
 inline void cvt_rna_tf32_f32(unsigned& to, float from) {
@@ -121,6 +152,18 @@ inline void cvt_rn_bf16_f32(unsigned short& to, float from) {
 inline void cvt_rn_f16_f32(unsigned short& to, float from) {
   const _Float16 narrow = static_cast<_Float16>(from);
   std::memcpy(&to, &narrow, sizeof to);
+}
+inline void cvt_rn_bf16x2_f32(unsigned& to, float upper, float lower) {
+  unsigned short halves[2];
+  cvt_rn_bf16_f32(halves[0], lower);
+  cvt_rn_bf16_f32(halves[1], upper);
+  std::memcpy(&to, halves, sizeof to);
+}
+inline void cvt_rn_f16x2_f32(unsigned& to, float upper, float lower) {
+  unsigned short halves[2];
+  cvt_rn_f16_f32(halves[0], lower);
+  cvt_rn_f16_f32(halves[1], upper);
+  std::memcpy(&to, halves, sizeof to);
 }
 inline void cvt_f32_f16(float& to, unsigned short from) {
   _Float16 narrow;
@@ -147,7 +190,7 @@ int host_parameters = 0;
 }
 
 inline cudaError_t cudaLaunchKernel(const void* kernel, dim3 blocks, dim3 threads,
-                                    void** parameters, std::size_t, cudaStream_t) {
+                                    void** parameters, std::size_t shared_bytes, cudaStream_t) {
   static void* arguments[4];
   static const void* function;
   function = kernel;
@@ -163,6 +206,10 @@ inline cudaError_t cudaLaunchKernel(const void* kernel, dim3 blocks, dim3 thread
   };
   gridDim = blocks;
   blockDim = threads;
-  for (blockIdx.x = 0; blockIdx.x < blocks.x; ++blockIdx.x) host::run_block();
+  host::shared_bytes = shared_bytes;
+  for (blockIdx.x = 0; blockIdx.x < blocks.x; ++blockIdx.x) {
+    std::memset(phaseconv::shared, 0xff, sizeof phaseconv::shared);  // not a number, in any type
+    host::run_block();
+  }
   return cudaSuccess;
 }

@@ -145,6 +145,40 @@ def test_multiply_adds_of_few_channels_compute_it_too(problem, fused, tmp_path, 
         torch.testing.assert_close(model(x), reference.forward(layer, x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "n2,ic4,oc6,g2,i5x7x9,k3,s2,p1,bias",
+        "n2,ic16,oc8,g2,i4x6x8,k4,s2,p1,cl",
+        "ic12,oc40,i5x8,k2,s2,bias",
+        "ic12,oc32,i5x8,k2,s2,bias,f16",
+        "n3,ic19,oc7,i5x6x7,k3x2x3,s2x1x3,p1x0x2,op1x0x2,bias,cl",
+        "ic9,oc16,i6x11,k3,s2,p1,d2",
+        "ic40,oc8,i3x4x12,k3,s2,p1,f16",
+        "ic40,oc33,i30,k2,s3,bias,bf16,cl",
+        "ic64,oc2,i300,k4,s2,p1",
+    ],
+)
+def test_products_of_warpgroups_compute_it_too(problem, tmp_path, monkeypatch):
+    emitted, _ = on_host(
+        compose.emit_problem(problem, plan="phase_wgmma:").text, tmp_path, monkeypatch
+    )
+    model = emitted["ModelNew"](*emitted["get_init_inputs"]())
+    (x,) = emitted["get_inputs"]()
+    model = model.to(x.dtype)
+    (layer,) = model.children()
+    reference = layer.__class__.__mro__[2]
+    tolerance = {torch.float16: 2e-3, torch.bfloat16: 2e-2}.get(x.dtype, 1e-5)
+    with torch.no_grad():
+        # Once more with an infinite weight, whose products with made-up zeros are none.
+        for value in (float(layer.weight.view(-1)[0]), float("inf")):
+            layer.weight.view(-1)[0] = value
+            torch.testing.assert_close(
+                model(x), reference.forward(layer, x), rtol=tolerance, atol=tolerance
+            )
+            x = x.abs() + 1
+
+
 @pytest.mark.parametrize("kind", ["tf32", "bf16"])
 def test_operands_are_rounded_as_the_type_says(kind, tmp_path, monkeypatch):
     text = compose.emit_problem(f"n2,ic5,oc7,i6x7,k3,s2,p1,bias,{kind}", plan="direct:").text
