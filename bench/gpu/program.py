@@ -103,7 +103,8 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
         "passed": len(passed),
         "failed": len(failures),
         "unsupported": [
-            {"problem": row["problem"], "reason": row["reason"]}
+            # The first words: a refusal may go through a thousand plans.
+            {"problem": row["problem"], "reason": row["reason"][:300]}
             for row in results
             if row["unsupported"]
         ],

@@ -113,7 +113,8 @@ class HostLibrary:
 
     def __init__(self, source, folder):
         # asm("cvt.a.b %0, %1;" : "=r"(to) : "f"(from)) becomes cvt_a_b(to, from).
-        ptx = r'asm\("([\w.]+) %0, %1(?:, %2)?;" : "=\w"\((\w+)\) : "\w"\((\w+)\)(?:, "\w"\((\w+)\))?\)'
+        operand = r'"=?\w"\((\w+)\)'
+        ptx = r'asm\("([\w.]+) %0, %1(?:, %2)?;" : ' + rf"{operand} : {operand}(?:, {operand})?\)"
         source = re.sub(
             ptx,
             lambda m: f"{m[1].replace('.', '_')}({', '.join(filter(None, m.groups()[1:]))})",
