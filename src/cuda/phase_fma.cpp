@@ -216,6 +216,24 @@ std::string refusal(const Problem& problem, const Machine&, const Plan& plan) {
   return {};
 }
 
+/// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
+/// Those of instructions are of one scheduler.
+struct Cycles {
+  double load = 2.6;      ///< with its predicate and zero
+  double store = 2.3;     ///< with its predicate
+  double convert = 0.65;  ///< of a 16-bit element
+  double pass = 15.1;     ///< beside, for each pass over a row
+  double start = 70;      ///< of a thread: where it lies ...
+  double weight = 0.44;   ///< ... and a load of weights
+  double tail = 77;       ///< of a thread with channels first: the run's copy
+  double line = 1.53;     ///< of the first-level cache
+  double block = 1559;    ///< waits of a block one after the other: weights, its outputs ...
+  double wait = 108;      ///< ... and the inputs of each pass
+  double alone = 2.4;     ///< times an instruction takes in one warp alone
+  double overlap = 2.2;   ///< exponent: all that is busy overlaps, but not wholly
+};
+constexpr Cycles kCycles;
+
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Spans tile = spans(problem, plan);
   const Hand of = hand(problem, plan, tile);
@@ -235,18 +253,20 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double inputs = (row + number(s.reach()) - 1) * number(of.planes * b.reach() * in) * passes;
   const double outputs = row * number(d.count() * b.count() * s.count() * out);
   const double loads = inputs / loads_at_once, stores = outputs / stores_at_once;
-  const double row_instructions = products + 2.5 * loads + (narrow ? inputs + outputs : 0) +
-                                  1.5 * stores + (problem.bias ? outputs : 0) + 60 * passes;
+  const double row_instructions =
+      products + kCycles.load * loads + (narrow ? kCycles.convert * (inputs + outputs) : 0) +
+      kCycles.store * stores + (problem.bias ? outputs : 0) + kCycles.pass * passes;
   // Of a thread: where it lies, its weights.
   const double weights = number(tile.taps_plane * tile.own * problem.axes[0].kernel);
-  const double start = 150 + weights / (last ? std::min<double>(number(tile.own), 2) : 4) * 1.2;
+  const double start =
+      kCycles.start + weights / (last ? std::min<double>(number(tile.own), 2) : 4) * kCycles.weight;
   const double positions = number(plan.threads / std::max<Index>(tile.lanes, 1));
   const double rounds = std::ceil(number(tile.rows) / std::max(positions, 1.0));
   const double warps = number(parts(plan.threads, 32));
   // The tail of a row of threads with channels first: the run's copy.
-  const double issue = warps * (rounds * row_instructions + start + (last ? 0 : 60)) / 4;
+  const double issue = warps * (rounds * row_instructions + start + (last ? 0 : kCycles.tail)) / 4;
   // Lines of the first-level cache: a load of 32 lanes takes two where it is not aligned.
-  const double lines = rounds * warps *
+  const double lines = kCycles.line * rounds * warps *
                        (loads * (last ? loads_at_once * (narrow ? 0.5 : 1) : 1.5) +
                         stores * (last     ? stores_at_once * (narrow ? 0.5 : 1)
                                   : narrow ? 1
@@ -257,14 +277,17 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
   const double resident = number(resident_blocks(problem, machine, plan, tile));
   // One block after the other in its place: waits for weights and inputs, and its instructions.
-  const double chain = 1500 + rounds * passes * 700 + (rounds * row_instructions + start) * 2.5;
+  const double chain = kCycles.block + rounds * passes * kCycles.wait +
+                       (rounds * row_instructions + start) * kCycles.alone;
   double sum = 0;
-  for (const double busy : {issue, memory, lines, chain / resident}) sum += std::pow(busy, 1.83);
+  for (const double busy : {issue, memory, lines, chain / resident}) {
+    sum += std::pow(busy, kCycles.overlap);
+  }
   const double places = machine.units * resident;
   const double turns = number(tile.tiles) / places;
   // The last turn is a short one for some.
   const double all = (turns < 1 ? 1 : turns + 0.5) * resident;
-  return all * std::pow(sum, 1 / 1.83) / clock + 3.5e-6;
+  return all * std::pow(sum, 1 / kCycles.overlap) / clock + 3.5e-6;
 }
 
 KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {

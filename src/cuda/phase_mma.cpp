@@ -65,13 +65,13 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
                           .group_block = group_block,
                           .input_block = input_block,
                           .buffers = buffers};
-                const Index units = tiling(problem, plan).units;
+                const Tiling one = tiling(problem, plan);
                 // Every warp has as many units as the others, or nearly so.
                 for (Index rounds = 1; rounds <= 4; ++rounds) {
-                  const Index warps = parts(units, rounds);
+                  const Index warps = parts(one.units, rounds);
                   if (warps > kMostWarps || (rounds > 1 && warps < 4)) continue;
                   plan.threads = static_cast<int>(32 * warps);
-                  const Tiling tile = tiling(problem, plan);
+                  const Tiling tile = one.with(plan.threads, plan.buffers);
                   if (tile.shared_bytes > machine.shared_bytes) break;
                   const Index registers = registers_of_thread(problem, plan, tile);
                   if (registers * plan.threads > machine.registers) continue;
@@ -105,8 +105,8 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
   return {};
 }
 
-/// Cycles that parts of the kernel take, fitted to 629 plans measured on an H100, 87% of which they
-/// predict within a quarter (docs/planning.md). Those of instructions are of one scheduler.
+/// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
+/// Those of instructions are of one scheduler.
 struct Cycles {
   double use_split = 50, use = 47;  ///< a step's words of 16 cells
   double fragment = 9.2;            ///< of weights

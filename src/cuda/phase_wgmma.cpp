@@ -87,7 +87,7 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
                   plan.threads = static_cast<int>(128 * warpgroups);
                   plan.buffers = buffers;
                   if (registers * plan.threads > machine.registers) continue;
-                  const Tiling tile = tiling(problem, plan);
+                  const Tiling tile = one.with(plan.threads, plan.buffers);
                   if (tile.shared_bytes > machine.shared_bytes) continue;
                   plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
                   list.push_back(plan);
@@ -113,7 +113,8 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
   return too_large(tiling(problem, plan));
 }
 
-/// Cycles that parts of the kernel take. Those of instructions are of one scheduler.
+/// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
+/// Those of instructions are of one scheduler.
 struct Cycles {
   double use = 17.5;         ///< instructions of a matrix product
   double column_tile = 29;   ///< 16 cells times 8 columns written ...

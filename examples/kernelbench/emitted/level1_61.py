@@ -411,7 +411,17 @@ struct Tiling {
     place_inputs();
     place_outputs();
     place_weights();
+    share_work();
     share_memory();
+  }
+  /// The same with other threads and buffers, for less than a new one costs.
+  PHASECONV_FUNCTION Tiling with(Index threads, Index buffers) const {
+    Tiling other = *this;
+    other.plan.threads = threads;
+    other.plan.buffers = buffers;
+    other.share_work();
+    other.share_memory();
+    return other;
   }
 
   /// The column of a sweep that column m of a matrix tile stands for, and back. Lane t has columns
@@ -472,7 +482,6 @@ struct Tiling {
     const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
     const bool warpgroups = q.warpgroups;
-    input_buffers = warpgroups ? 1 : q.buffers;
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
@@ -501,9 +510,6 @@ struct Tiling {
     cell_chunks = parts(cells, q.cell_tile);
     cell_tiles = q.cell_tile / (warpgroups ? 64 : 16);
     units = cell_chunks * q.group_block * sweeps;
-    warps = q.threads / 32;
-    workers = warpgroups ? warps / 4 : warps;
-    rounds = parts(units, workers);
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
@@ -511,6 +517,12 @@ struct Tiling {
     tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
   }
 
+  PHASECONV_FUNCTION void share_work() {
+    input_buffers = plan.warpgroups ? 1 : plan.buffers;
+    warps = plan.threads / 32;
+    workers = plan.warpgroups ? warps / 4 : warps;
+    rounds = parts(units, workers);
+  }
   PHASECONV_FUNCTION void place_inputs();
   PHASECONV_FUNCTION void place_outputs();
   PHASECONV_FUNCTION void place_weights();
