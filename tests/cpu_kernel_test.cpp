@@ -260,30 +260,61 @@ TEST(CpuConversion, AgreesWithTheScalarOne) {
   }
 }
 
-// Rows of every length from every place, one after the other or not: nothing missing, nothing
-// beyond.
-TEST(CpuStream, WritesWhatItIsGiven) {
+// Rows of every length from every place, one after the other or not, of any number of planes:
+// nothing missing, nothing beyond.
+TEST(CpuRows, WriteWhatTheyAreGiven) {
+  constexpr Index around = 32, rows = 5, pitch = 70 + 2 * around;  // of a plane, what may be read
   for (const std::string& set : cpu::instruction_sets()) {
     const cpu::Kernels& k = cpu::kernels(set);
-    for (Index length = 0; length < 70; length += length < 20 ? 1 : 7) {
-      for (Index gap : {0, 1, 16}) {
-        std::vector<float> from(70), to(5 * 90 + 20, -1.0f);
-        cpu::PendingLine pending;
-        for (Index row = 0; row < 5; ++row) {
-          for (Index i = 0; i < length; ++i) {
-            from[static_cast<std::size_t>(i)] = static_cast<float>(100 * row + i);
+    for (Index planes : {1, 2, 3, 4, 5, 8}) {
+      std::vector<float> from(static_cast<std::size_t>(rows * planes * pitch));
+      for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<float>(i);
+      for (Index length = 0; length < 70; length += length < 20 ? 1 : 7) {
+        for (Index gap : {0, 1, 16}) {
+          for (const bool past_caches : {false, true}) {
+            std::vector<float> to(rows * 90 + 20, -1.0f), expected = to;
+            cpu::PendingLine pending;
+            for (Index row = 0; row < rows; ++row) {
+              const Index first = row % (planes + 1), at = 3 + row * (length + gap);
+              const float* plane = from.data() + row * planes * pitch + around;
+              for (Index i = 0; i < length; ++i) {
+                const Index value = first + i;
+                expected[static_cast<std::size_t>(at + i)] =
+                    plane[value % planes * pitch + value / planes];
+              }
+              if (past_caches) {
+                k.stream({plane, pitch, planes}, first, length, to.data() + at, pending);
+              } else {
+                k.write({plane, pitch, planes}, first, length, to.data() + at);
+              }
+            }
+            k.flush(pending);
+            EXPECT_EQ(to, expected) << set << " planes " << planes << " length " << length
+                                    << " gap " << gap << (past_caches ? " past the caches" : "");
           }
-          k.stream(from.data(), length, to.data() + 3 + row * (length + gap), pending);
         }
-        k.flush(pending);
-        for (Index at = 0; at < static_cast<Index>(to.size()); ++at) {
-          const Index row = (at - 3) / (length + gap + (length + gap == 0)),
-                      i = (at - 3) % std::max(length + gap, Index{1});
-          const bool inside = at >= 3 && row < 5 && i < length;
-          EXPECT_EQ(to[static_cast<std::size_t>(at)],
-                    inside ? static_cast<float>(100 * row + i) : -1.0f)
-              << set << " length " << length << " gap " << gap << " at " << at;
+      }
+    }
+  }
+}
+
+TEST(CpuRows, TransposeEverySize) {
+  for (const std::string& set : cpu::instruction_sets()) {
+    const cpu::Kernels& k = cpu::kernels(set);
+    for (Index rows = 0; rows < 40; ++rows) {
+      for (Index columns : {0, 1, 3, 4, 5, 8, 18}) {
+        const Index from_pitch = columns + 3, to_pitch = rows + 2;
+        std::vector<float> from(static_cast<std::size_t>(rows * from_pitch));
+        for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<float>(i);
+        std::vector<float> to(static_cast<std::size_t>(columns * to_pitch), -1.0f), expected = to;
+        for (Index r = 0; r < rows; ++r) {
+          for (Index c = 0; c < columns; ++c) {
+            expected[static_cast<std::size_t>(c * to_pitch + r)] =
+                from[static_cast<std::size_t>(r * from_pitch + c)];
+          }
         }
+        k.transpose(from.data(), rows, columns, from_pitch, to.data(), to_pitch);
+        EXPECT_EQ(to, expected) << set << " " << rows << " x " << columns;
       }
     }
   }

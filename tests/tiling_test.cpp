@@ -1,12 +1,13 @@
-// The geometry of phase_mma that host and kernels share: what its parts promise each other.
+// The geometry of phase_mma and phase_wgmma that host and kernels share: what its parts promise
+// each other.
 #include <gtest/gtest.h>
 
 #include <random>
 #include <set>
 
 #include "cuda/compile.h"
-#include "cuda/kernels/tiling.cuh"
 #include "cuda/source.h"
+#include "cuda/tiles.h"
 #include "phaseconv/problem.h"
 
 namespace phaseconv::cuda {
@@ -41,31 +42,25 @@ constexpr const char* kProblems[] = {
     "ic56,oc1,i256x256,k9,s3,p4,op2,bias,bf16",
     "ic513,oc2,i7,k3,s2,p1,f16,cl",
     "n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,tf32",
+    "ic3,oc4,i3x4x5,k2,d11",
 };
 
-Tiling tiling(const Problem& problem, const Plan& plan) {
-  return Tiling(
-      {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
-       problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
-       problem.layout == Layout::channels_last, problem.type == DataType::f32},
-      {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
-       plan.input_block, plan.cell_tile, plan.column_tile, plan.threads, plan.buffers});
-}
-
-/// Calls body(problem, tiling) for the legal plans, a few hundred of each problem.
+/// Calls body(problem, tiling) for the legal plans, a few hundred of each problem and family.
 template <class Body>
 void for_each_tiling(const Body& body) {
   const Machine machine = typical_machine("sm_90a");
   for (const char* text : kProblems) {
     SCOPED_TRACE(text);
     const Problem problem = parse(text);
-    const Family& family = kernel_family({.family = "phase_mma"}).family;
-    const std::vector<Plan> plans = family.plans(problem, machine);
-    const std::size_t step = plans.size() / 200 + 1;
-    for (std::size_t i = 0; i < plans.size(); i += step) {
-      if (!family.refusal(problem, machine, plans[i]).empty()) continue;
-      SCOPED_TRACE(to_string(plans[i]));
-      body(problem, tiling(problem, plans[i]));
+    for (const char* name : {"phase_mma", "phase_wgmma"}) {
+      const Family& family = kernel_family({.family = name}).family;
+      const std::vector<Plan> plans = family.plans(problem, machine);
+      const std::size_t step = plans.size() / 200 + 1;
+      for (std::size_t i = 0; i < plans.size(); i += step) {
+        if (!family.refusal(problem, machine, plans[i]).empty()) continue;
+        SCOPED_TRACE(to_string(plans[i]));
+        body(problem, tiling(problem, plans[i]));
+      }
     }
   }
 }
@@ -80,6 +75,25 @@ TEST(Tiling, WordsAreReadFromWhereTheyAreStaged) {
       EXPECT_LT(last_cell + offset + (tile.per_word - 1) * tile.x_channel, tile.input_count);
     }
     EXPECT_LE(tile.input_count * tile.staged_size, tile.input_bytes);
+  });
+}
+
+TEST(Tiling, EveryCellHasOneNumber) {
+  for_each_tiling([](const Problem&, const Tiling& tile) {
+    std::set<Index> cells;
+    for (Index number = 0; number < tile.cell_chunks * tile.plan.cell_tile; ++number) {
+      const Tiling::Numbered cell = tile.cell(number);
+      if (!cell.exists) continue;
+      EXPECT_TRUE(cell.d < tile.plan.box_d && cell.h < tile.plan.box_h && cell.w < tile.plan.box_w);
+      const Index position = cell.d * tile.x_d + cell.h * tile.x_h + cell.w * tile.x_w;
+      EXPECT_TRUE(cells.insert(position).second);
+      if (tile.plan.warpgroups) {
+        const Index first = number / tile.plan.cell_tile * tile.plan.cell_tile;
+        EXPECT_EQ(tile.staged_at(first) + number - first, position);
+      }
+    }
+    EXPECT_EQ(cells.size(),
+              static_cast<std::size_t>(tile.plan.box_d * tile.plan.box_h * tile.plan.box_w));
   });
 }
 
@@ -98,7 +112,7 @@ TEST(Tiling, EveryWeightHasOneFragment) {
           const Index column = (sweep * tile.sweep_tiles + at) * 8;
           for (Index c = column; c < column + 8; ++c) {
             for (Index k = step * 8; k < step * 8 + 8; ++k) {
-              const Index neighbour = k / tile.neighbour_words, phase = c / tile.channel_columns;
+              const Index neighbour = tile.k_neighbour(k), phase = c / tile.channel_columns;
               if (tile.tap(neighbour, phase) >= 0) products.insert({neighbour, phase});
             }
           }

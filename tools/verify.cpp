@@ -7,6 +7,7 @@
 
 #include "check/check.h"
 #include "tools/command.h"
+#include "tools/prepare_ahead.h"
 #include "tools/progress.h"
 
 namespace phaseconv::tools {
@@ -88,6 +89,7 @@ int verify(const Invocation& invocation, const VerifyOptions& arguments) {
   std::size_t unsupported_ones = 0;
   Json results = Json::array();
   Progress progress(problems.size());
+  const PrepareAhead ahead(problems, device, options);
   for (const Problem& problem : problems) {
     progress.show(to_string(problem));
     const Verdict verdict = check_one(problem, device, options, arguments);

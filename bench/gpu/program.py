@@ -103,7 +103,8 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
         "passed": len(passed),
         "failed": len(failures),
         "unsupported": [
-            {"problem": row["problem"], "reason": row["reason"]}
+            # The first words: a refusal may go through a thousand plans.
+            {"problem": row["problem"], "reason": row["reason"][:300]}
             for row in results
             if row["unsupported"]
         ],
@@ -198,8 +199,14 @@ def sanitized(done: Done, refusals: bool) -> dict[str, Any]:
         "stopped": done.code is None,  # at the time limit: nothing was found until then
         "exit_code": done.code,
         "errors": sum(map(int, errors)) if errors else None,
-        "report": (done.output + done.errors)[-6000:] if found else "",
+        "report": report_of(done.output + done.errors) if found else "",
     }
+
+
+def report_of(output: str) -> str:
+    """What compute-sanitizer itself said, from the first of it on, and how it ended."""
+    own = "\n".join(line for line in output.splitlines() if line.startswith("========="))
+    return own[:6000] + "\n...\n" + output[-2000:]
 
 
 # --- preparation ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// The two ways in which the CPU computes: what they offer the planner and what they cost.
+// The ways in which the CPU computes: the plans that each offers to the planner.
 #pragma once
 
 #include <vector>

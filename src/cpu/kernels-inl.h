@@ -6,25 +6,21 @@
 #define PHASECONV_CPU_KERNELS_INL_H
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
-#include <cstring>
-#include <type_traits>
 #include <utility>
+
+#include "cpu/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace phaseconv::cpu::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-using Floats = hn::ScalableTag<float>;
-using Vector = hn::Vec<Floats>;
 using Words = hn::RebindToUnsigned<Floats>;
 using Halves = hn::Rebind<std::uint16_t, Floats>;
 using WordVector = hn::Vec<Words>;
 
-constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(Floats()));
 constexpr Index kRegisters =
     HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SCALAR ? 16 : 32;
 
@@ -38,7 +34,11 @@ HWY_INLINE void KeepInRegister([[maybe_unused]] Vector& v) {
 #endif
 }
 
-template <bool kElementwise, int kRows, int kVectors>
+/// What a kernel is made for: any product; one of depth 1, whose taps are too short for a loop in
+/// them (2 x 4 sums: 9.9 to 6.4 cycles a tap); and that with a scalar for every column.
+enum class Kind { any, single, elementwise };
+
+template <Kind kKind, int kRows, int kVectors>
 HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const float* all_vectors,
                              const float* start, float* sums) {
   const Floats f;
@@ -59,7 +59,7 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
     for (int a = 0; a < kRows; ++a) {
       row[a] = all_scalars + tap->scalar * p.scalar_tap + a * p.scalar_row;
     }
-    const Index depth = kElementwise ? 1 : p.depth;
+    const Index depth = kKind == Kind::any ? p.depth : 1;
     for (Index i = 0, at = 0; i < depth; ++i, at += p.scalar_next, vectors += p.vector_next) {
       Vector v[kVectors];
 #pragma GCC unroll 8
@@ -69,7 +69,7 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
       }
 #pragma GCC unroll 8
       for (int a = 0; a < kRows; ++a) {
-        if constexpr (kElementwise) {
+        if constexpr (kKind == Kind::elementwise) {
 #pragma GCC unroll 8
           for (int b = 0; b < kVectors; ++b) {
             sum[a][b] = hn::MulAdd(hn::LoadU(f, row[a] + b * kLanes), v[b], sum[a][b]);
@@ -91,32 +91,32 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
   }
 }
 
-template <bool kElementwise, int kRows, int kVectors>
+template <Kind kKind, int kRows, int kVectors>
 void MultiplyTile(const Product& p) {
   for (Index n = 0; n < p.repeats; ++n) {
-    MultiplyOnce<kElementwise, kRows, kVectors>(
-        p, p.scalars + n * p.scalar_repeat, p.vectors + n * p.vector_repeat,
-        p.start + n * p.start_repeat, p.sums + n * p.sums_repeat);
+    MultiplyOnce<kKind, kRows, kVectors>(p, p.scalars + n * p.scalar_repeat,
+                                         p.vectors + n * p.vector_repeat,
+                                         p.start + n * p.start_repeat, p.sums + n * p.sums_repeat);
   }
 }
 
-template <bool kElementwise, int kRows, int kVectors>
+template <Kind kKind, int kRows, int kVectors>
 constexpr Multiply MultiplyIfFits() {
   if constexpr (fits(kRows, kVectors, kRegisters)) {
-    return &MultiplyTile<kElementwise, kRows, kVectors>;
+    return &MultiplyTile<kKind, kRows, kVectors>;
   } else {
     return nullptr;
   }
 }
 
-template <bool kElementwise, int kRows, int... kVectors>
+template <Kind kKind, int kRows, int... kVectors>
 constexpr void FillRow(MultiplyTable& table, std::integer_sequence<int, kVectors...>) {
-  ((table[kRows][kVectors] = MultiplyIfFits<kElementwise, kRows + 1, kVectors + 1>()), ...);
+  ((table[kRows][kVectors] = MultiplyIfFits<kKind, kRows + 1, kVectors + 1>()), ...);
 }
 
-template <bool kElementwise, int... kRows>
+template <Kind kKind, int... kRows>
 constexpr void FillTable(MultiplyTable& table, std::integer_sequence<int, kRows...>) {
-  (FillRow<kElementwise, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
+  (FillRow<kKind, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
 }
 
 // ---------------------------------------------------------------------------------- load, store
@@ -247,110 +247,6 @@ inline void Store(DataType type, const float* from, void* to, const Runs& runs) 
   }
 }
 
-constexpr Index kLine = 16;  // floats of a cache line
-static_assert(kLine % kLanes == 0);
-
-HWY_INLINE void StreamLine(const float* from, float* to) {
-  const Floats f;
-  for (Index i = 0; i < kLine; i += kLanes) hn::Stream(hn::LoadU(f, from + i), f, to + i);
-}
-
-/// Copies fewer floats than a line has: a half, a quarter and so on. Neighbours may be other
-/// threads'.
-HWY_INLINE void CopySome(const float* from, Index count, float* to) {
-  const auto copy = [&](auto size) {
-    if ((count & size) == 0) return;
-    std::memcpy(to, from, size * sizeof(float));
-    from += size;
-    to += size;
-  };
-  copy(std::integral_constant<int, 8>());
-  copy(std::integral_constant<int, 4>());
-  copy(std::integral_constant<int, 2>());
-  copy(std::integral_constant<int, 1>());
-}
-static_assert(kLine == 16);
-
-inline void DropPending(PendingLine& pending) {
-  CopySome(pending.values, pending.count, pending.next - pending.count);
-  pending.count = 0;
-}
-
-inline void Flush(PendingLine& pending) {
-  DropPending(pending);
-  hwy::FlushStream();
-}
-
-/// What comes before the first whole line, at most `count`, which is what `to` lacks to its end.
-HWY_INLINE void StreamHead(const float* from, Index count, float* to, PendingLine& pending) {
-  if (pending.count + count == kLine) {
-    CopySome(from, count, pending.values + pending.count);
-    StreamLine(pending.values, to - pending.count);
-    pending.count = 0;
-  } else {  // the line that someone else has begun
-    DropPending(pending);
-    CopySome(from, count, to);
-  }
-}
-
-inline void Stream(const float* from, Index count, float* to, PendingLine& pending) {
-  if (pending.next != to) DropPending(pending);
-  const auto place = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) / sizeof(float));
-  const Index head = (kLine - place % kLine) % kLine;
-  Index i = 0;
-  if (head > 0 && head <= count) {
-    StreamHead(from, head, to, pending);
-    i = head;
-  }
-  for (; i + kLine <= count; i += kLine) StreamLine(from + i, to + i);
-  CopySome(from + i, count - i, pending.values + pending.count);
-  pending.count += count - i;
-  pending.next = to + count;
-}
-
-inline void Transpose(const float* from, Index rows, Index columns, Index from_pitch, float* to,
-                      Index to_pitch) {
-  const Floats f;
-  const hn::RebindToSigned<Floats> w;
-  Index r = 0;
-  if (kLanes > 1 && from_pitch < (Index{1} << 24)) {
-    const auto places = hn::Mul(hn::Iota(w, 0), hn::Set(w, static_cast<std::int32_t>(from_pitch)));
-    for (; r + kLanes <= rows; r += kLanes) {
-      for (Index c = 0; c < columns; ++c) {
-        const auto v = hn::GatherIndex(f, from + r * from_pitch + c, places);
-        hn::StoreU(v, f, to + c * to_pitch + r);
-      }
-    }
-  }
-  for (; r < rows; ++r) {
-    for (Index c = 0; c < columns; ++c) to[c * to_pitch + r] = from[r * from_pitch + c];
-  }
-}
-
-inline void Interleave(const float* from, Index pitch, Index planes, Index cells, float* row) {
-  const Floats f;
-  if (planes < 2 || planes > 4) {
-    for (Index r = 0; r < planes; ++r) {
-      for (Index q = 0; q < cells; ++q) row[q * planes + r] = from[r * pitch + q];
-    }
-    return;
-  }
-  for (Index q = 0; q < cells; q += kLanes, row += planes * kLanes) {
-    const Vector v0 = hn::LoadU(f, from + q);
-    const Vector v1 = hn::LoadU(f, from + pitch + q);
-    if (planes == 2) {
-      hn::StoreInterleaved2(v0, v1, f, row);
-      continue;
-    }
-    const Vector v2 = hn::LoadU(f, from + 2 * pitch + q);
-    if (planes == 3) {
-      hn::StoreInterleaved3(v0, v1, v2, f, row);
-      continue;
-    }
-    hn::StoreInterleaved4(v0, v1, v2, hn::LoadU(f, from + 3 * pitch + q), f, row);
-  }
-}
-
 inline double Burn(Index repeats, float* result) {
   constexpr int kChains =
       12;  // enough to hide the latency of two units, few enough for 16 registers
@@ -371,10 +267,11 @@ inline double Burn(Index repeats, float* result) {
 }
 
 constexpr Kernels MakeKernels(const char* target) {
-  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},          {},   &Load,
-            &Store, &Stream,    &Flush, &Transpose, &Interleave, &Burn};
-  FillTable<false>(k.multiply, std::make_integer_sequence<int, max_rows>());
-  FillTable<true>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
+  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},     {},         {},
+            &Load,  &Store,     &Write, &Stream,    &Flush, &Transpose, &Burn};
+  FillTable<Kind::any>(k.multiply, std::make_integer_sequence<int, max_rows>());
+  FillTable<Kind::single>(k.multiply_single, std::make_integer_sequence<int, max_rows>());
+  FillTable<Kind::elementwise>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
   return k;
 }
 

@@ -65,12 +65,19 @@ struct Runs {
   Index to_step = 0;
 };
 
+/// A row of values from planes of sums: value i is from[i % count * pitch + i / count].
+struct Planes {
+  const float* from = nullptr;
+  Index pitch = 0;
+  Index count = 1;
+};
+
 /// The last, unfinished cache line of a row of outputs that goes past the caches: only whole lines
 /// should, and the next row may go on where this one ended.
 struct PendingLine {
-  float values[16];       ///< from the line's beginning, or from where we began
-  float* next = nullptr;  ///< where the next value would go
-  Index count = 0;        ///< of values
+  alignas(64) float values[16];  ///< from the line's beginning
+  float* next = nullptr;         ///< where the next value would go
+  Index count = 0;               ///< of values
 };
 
 struct Kernels {
@@ -79,21 +86,23 @@ struct Kernels {
   Index lanes;         ///< floats of a vector
   Index registers;     ///< vector registers
   MultiplyTable multiply;
+  MultiplyTable multiply_single;  ///< for depth 1
   MultiplyTable multiply_elementwise;
 
   /// Reads elements of `type` as operands: tf32 is rounded.
   void (*load)(DataType type, const void* from, float* to, const Runs& runs);
   /// Writes elements, rounded to nearest even.
   void (*store)(DataType type, const float* from, void* to, const Runs& runs);
-  /// Writes float32 elements past the caches; the last few stay in `pending` until `flush`, which
-  /// must come before the memory is handed on.
-  void (*stream)(const float* from, Index count, float* to, PendingLine& pending);
+  /// Writes values [first, first + count) of a row. A line and a vector of every plane may be read
+  /// on either side of them.
+  void (*write)(const Planes& row, Index first, Index count, float* to);
+  /// Writes them past the caches; the last few stay in `pending` until `flush`, which must come
+  /// before the memory is handed on.
+  void (*stream)(const Planes& row, Index first, Index count, float* to, PendingLine& pending);
   void (*flush)(PendingLine& pending);
   /// to[c * to_pitch + r] = from[r * from_pitch + c].
   void (*transpose)(const float* from, Index rows, Index columns, Index from_pitch, float* to,
                     Index to_pitch);
-  /// row[cell * planes + r] = from[r * pitch + cell], for whole vectors of cells.
-  void (*interleave)(const float* from, Index pitch, Index planes, Index cells, float* row);
   /// Multiply-adds from registers alone; returns how many floating-point operations that was.
   double (*burn)(Index repeats, float* result);
 };

@@ -68,6 +68,10 @@ class Stager {
   /// `rows` runs of `count` elements, `from_step` apart, to columns: to[j * to_step + row].
   void across(const std::byte* from, Index from_step, Index rows, Index count, float* to,
               Index to_step) const {
+    if (t_.problem.type == DataType::f32) {
+      return k_.transpose(reinterpret_cast<const float*>(from), rows, count, from_step, to,
+                          to_step);
+    }
     for (Index j = 0; j < count; j += run_capacity) {
       const Index part = std::min(run_capacity, count - j);
       const Index at_once = std::max(run_capacity / part, Index{1});

@@ -86,7 +86,9 @@ class Tiles {
       p.vector_repeat = next_column * weight_step;
     }
     if (w.finite || w.staged->inside) {
-      const auto& table = t.lanes == Lanes::groups ? k.multiply_elementwise : k.multiply;
+      const auto& table = t.lanes == Lanes::groups ? k.multiply_elementwise
+                          : t.depth == 1           ? k.multiply_single
+                                                   : k.multiply;
       table[rows - 1][vectors - 1](p);
       w.ahead->worked(repeats * rows * vectors * p.tap_count * p.depth);
       return;

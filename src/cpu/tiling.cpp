@@ -66,13 +66,18 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
   for (std::size_t a = 0; a < 3 && positions() * std::min(depth, least_depth) > part_floats; ++a) {
     window[a] = 1;
   }
-  part_depth = std::clamp(part_floats / positions(), Index{1}, depth);
-  parts = ceil_div(depth, part_depth);
-  for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
-
   Index taps = 1;  // the most that a phase has
   for (const Phases& axis : phases) taps *= ceil_div(axis.axis.kernel, axis.tap_step);
   depth_at_once = taps_w_first || taps > tap_capacity ? depth : taps > few_taps ? 64 : 128;
+  part_depth = std::clamp(part_floats / positions(), Index{1}, depth);
+  if (can_cut()) {
+    if (plan.input_block > 0) part_depth = std::min(plan.input_block, depth);
+    if (part_depth < depth) {
+      part_depth = std::max(part_depth / depth_at_once, Index{1}) * depth_at_once;
+    }
+  }
+  parts = ceil_div(depth, part_depth);
+  for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
 
   const Index row = box[2] + window[2] - 1;
   const Index plane = (box[1] + window[1] - 1) * row;
@@ -93,6 +98,12 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
   phase_block[1] = std::min(room, phases[2].count());
   phase_block[0] = std::clamp(room / phases[2].count(), Index{1}, phases[1].count());
   stream = p.output_elements() * static_cast<Index>(element_size(p.type)) >= stream_bytes;
+}
+
+bool Tiling::can_cut() const {
+  bool whole = true;
+  for (std::size_t a = 0; a < 3; ++a) whole = whole && window[a] == phases[a].max_shift() + 1;
+  return whole && depth_at_once < depth;
 }
 
 Index Tiling::staged_floats() const {

@@ -58,13 +58,16 @@ struct Tiling {
   Index tasks;
 
   // One part of a sum: this many shifts along each axis (all of them, or 1) and input channels. It
-  // depends on the problem alone, so that every plan adds in the same order.
+  // depends on the problem alone, so that every plan adds in the same order; where all shifts are
+  // in one part, whole multiples of depth_at_once are the same order, and the plan's choice.
   std::array<Index, 3> window;
   Index part_depth;
   /// Of a part, the input channels that all taps of a phase are multiplied with before the next
   /// ones, so that what they read stays in a first-level cache. It orders the additions too.
   Index depth_at_once;
   Index parts;
+  /// Whether the plan may choose part_depth.
+  bool can_cut() const;
 
   // The staged input keeps the planes that the shifts along d reach, plane d in slot d modulo
   // window[0], so that the next plane of cells needs one more. A slot is

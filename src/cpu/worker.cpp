@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
-#include <new>
 
 #include "cpu/read_ahead.h"
+#include "cpu/scratch.h"
 #include "cpu/stage.h"
 #include "cpu/taps.h"
 #include "cpu/tiles.h"
@@ -14,36 +13,6 @@
 
 namespace phaseconv::cpu {
 namespace {
-
-/// Memory of this thread, kept from call to call: asking for it each time would cost a page fault
-/// every 4 KiB.
-float* scratch(Index floats) {
-  constexpr auto alignment = std::align_val_t{64};
-  struct Delete {
-    void operator()(float* memory) const { ::operator delete(memory, alignment); }
-  };
-  thread_local std::unique_ptr<float, Delete> memory;
-  thread_local Index size = 0;
-  if (size < floats) {
-    memory.reset();
-    size = 0;
-    const auto bytes = static_cast<std::size_t>(floats) * sizeof(float);
-    memory.reset(static_cast<float*>(::operator new(bytes, alignment)));
-    size = floats;
-  }
-  return memory.get();
-}
-
-/// What the sums of a task start as, one for each of its channels and whole vectors.
-Index starts_floats(const Tiling& t) {
-  return round_up(t.block, 16) + t.vector_tile * t.vector_lanes;
-}
-
-Index scratch_floats(const Tiling& t) {
-  const Index flags = ceil_div(t.phase_block[0] * t.phase_block[1], Index{sizeof(float)});
-  return run_capacity + t.sums_floats() + t.turned_floats() + round_up(t.staged_floats(), 16) +
-         starts_floats(t) + flags;
-}
 
 /// Does one task after another. What they have in common is worked out once: a task can be short.
 class Worker {
@@ -56,13 +25,8 @@ class Worker {
         weights(reinterpret_cast<const float*>(static_cast<const WeightHeader*>(packed) + 1)),
         finite(static_cast<const WeightHeader*>(packed)->finite),
         b(bias),
-        run_buffer(scratch(scratch_floats(t))),
-        sums(run_buffer + run_capacity),
-        turned(sums + t.sums_floats()),
-        staged_input(turned + t.turned_floats()),
-        starts(staged_input + round_up(t.staged_floats(), 16)),
-        started(reinterpret_cast<bool*>(starts + starts_floats(t))),
-        writer(tiling, kernels, output, run_buffer) {}
+        memory(tiling),
+        writer(tiling, kernels, output, memory.run) {}
 
   void run(Index task) {
     find(task);
@@ -75,7 +39,7 @@ class Worker {
             for (std::size_t a : {0u, 1u}) {
               phases[a] = std::min(t.phase_block[a], t.phases[a + 1].count() - phase[a]);
             }
-            std::fill_n(started, t.phase_block[0] * t.phase_block[1], false);
+            std::fill_n(memory.started, t.phase_block[0] * t.phase_block[1], false);
             expect_output();
             accumulate(taps_of(t.phases[0], rd));
             finish_sums();
@@ -114,7 +78,7 @@ class Worker {
 
   /// The sums of phases phase[0] + rh and phase[1] + rw.
   float* sum(Index rh, Index rw) {
-    return sums + (rh * t.phase_block[1] + rw) * t.rows * t.columns;
+    return memory.sums + (rh * t.phase_block[1] + rw) * t.rows * t.columns;
   }
 
   /// `rows` rows of cells, with what lies between them.
@@ -124,15 +88,16 @@ class Worker {
   void find_starts() {
     const Problem& p = t.problem;
     const Index first = group * t.channels + channel;
-    std::fill_n(starts, starts_floats(t), 0.0f);
-    for (Index c = 0; p.bias && c < channels; ++c) starts[c] = load_value(b, p.type, first + c);
+    std::fill_n(memory.starts, memory.start_count, 0.0f);
+    for (Index c = 0; p.bias && c < channels; ++c)
+      memory.starts[c] = load_value(b, p.type, first + c);
   }
 
   /// A phase that no tap reaches is the bias alone.
   void finish_sums() {
     for (Index rh = 0; rh < phases[0]; ++rh) {
       for (Index rw = 0; rw < phases[1]; ++rw) {
-        if (!started[rh * t.phase_block[1] + rw]) start(sum(rh, rw));
+        if (!memory.started[rh * t.phase_block[1] + rw]) start(sum(rh, rw));
       }
     }
   }
@@ -141,10 +106,10 @@ class Worker {
     const Index all = flat(cells[1]);
     if (t.lanes == Lanes::cells) {
       for (Index c = 0; c < channels; ++c) {
-        std::fill_n(to + c * t.columns, round_up(all, t.vector_lanes), starts[c]);
+        std::fill_n(to + c * t.columns, round_up(all, t.vector_lanes), memory.starts[c]);
       }
     } else {
-      for (Index q = 0; q < all; ++q) std::copy_n(starts, t.columns, to + q * t.columns);
+      for (Index q = 0; q < all; ++q) std::copy_n(memory.starts, t.columns, to + q * t.columns);
     }
   }
 
@@ -194,7 +159,7 @@ class Worker {
       region.channel = channel;
       wanted.depth = channels;
     }
-    staged = stage(t, k, x, region, wanted, missing, end, staged_input, run_buffer);
+    staged = stage(t, k, x, region, wanted, missing, end, memory.staged, memory.run);
     if (t.parts == 1 && end < t.problem.axes[0].input && cell_d + 1 < cell[0] + cells[0]) {
       ahead.expect(plane_of_input(t, x, region, wanted, end), work_of_plane());
     }
@@ -244,7 +209,7 @@ class Worker {
     if (w.count == 0) return;
     take(part);
     const bool cells_in_columns = t.lanes == Lanes::cells;
-    bool* const first_flag = started + rh * t.phase_block[1] + rw;
+    bool* const first_flag = memory.started + rh * t.phase_block[1] + rw;
     PhaseProduct product;
     product.staged = &staged;
     product.ahead = &ahead;
@@ -264,7 +229,7 @@ class Worker {
     const auto flush = [&] {
       product.taps = taps;
       product.tap_count = count;
-      product.starts = *first_flag ? nullptr : starts;
+      product.starts = *first_flag ? nullptr : memory.starts;
       multiply_tiles(t, k, product);
       std::fill_n(first_flag, t.phase_rows() ? rows : 1, true);
       count = 0;
@@ -322,11 +287,11 @@ class Worker {
     const Index phase_step = t.rows * t.columns;
     if (!t.output_first) {
       const bool cells_in_columns = t.lanes == Lanes::cells;
-      write_rows(sums, 0, channels, phase_step, cells_in_columns ? t.columns : 1,
+      write_rows(memory.sums, 0, channels, phase_step, cells_in_columns ? t.columns : 1,
                  cells_in_columns ? 1 : t.columns);
     } else if (t.lanes == Lanes::cells) {
       for (Index c = 0; c < channels; ++c)
-        write_rows(sums + c * t.columns, c, 1, phase_step, t.columns, 1);
+        write_rows(memory.sums + c * t.columns, c, 1, phase_step, t.columns, 1);
     } else {
       // A vector of channels at a time, turned so that cells are contiguous.
       const Index all = flat(cells[1]);
@@ -336,11 +301,12 @@ class Worker {
         for (Index rh = 0; rh < phases[0]; ++rh) {
           for (Index rw = 0; rw < phases[1]; ++rw) {
             k.transpose(sum(rh, rw) + c, all, some, t.columns,
-                        turned + (rh * t.phase_block[1] + rw) * t.vector_lanes * pitch, pitch);
+                        memory.turned + (rh * t.phase_block[1] + rw) * t.vector_lanes * pitch,
+                        pitch);
           }
         }
         for (Index i = 0; i < some; ++i) {
-          write_rows(turned + i * pitch, c + i, 1, t.vector_lanes * pitch, pitch, 1);
+          write_rows(memory.turned + i * pitch, c + i, 1, t.vector_lanes * pitch, pitch, 1);
         }
       }
     }
@@ -377,8 +343,7 @@ class Worker {
   const float* weights;
   bool finite;
   const void* b;
-  float *run_buffer, *sums, *turned, *staged_input, *starts;
-  bool* started;  ///< which phases' sums hold anything yet
+  const Scratch memory;
   Writer writer;
   const Index sizes[3] = {t.problem.axes[0].output(), t.problem.axes[1].output(),
                           t.problem.axes[2].output()};

@@ -15,14 +15,7 @@ Writer::Writer(const Tiling& tiling, const Kernels& kernels, void* output, float
       size_(static_cast<Index>(element_size(tiling.problem.type))),
       lines_(tiling.problem.axes[0].output() * tiling.problem.axes[1].output()),
       length_(tiling.problem.axes[2].output()),
-      stream_(tiling.stream && size_ == sizeof(float)) {
-  const Index phases = tiling.phases[2].count();
-  const auto block = [&](Index planes) {
-    return run_capacity / planes / tiling.vector_lanes * tiling.vector_lanes;
-  };
-  block_[0] = block(phases);
-  block_[1] = block(phases * tiling.problem.out_channels);
-}
+      stream_(tiling.stream && size_ == sizeof(float)) {}
 
 void Writer::expect(const OutputBlock& block) const {
   if (!stream_ || !t_.output_first) return;
@@ -52,7 +45,7 @@ void Writer::write(const OutputRow& row) {
   if (t_.output_first) {
     for (Index c = 0; c < row.channels; ++c) {
       const Index start = ((row.n * channels + row.channel + c) * lines_ + row.line) * length_;
-      if (row.cell_step == 1 && all_phases && block_[0] > 0) {
+      if (row.cell_step == 1 && all_phases) {
         put_row(row, row.sums + c * row.channel_step, row.phase_step, 1, start);
       } else {
         scatter(row, c, start, 1);
@@ -63,7 +56,7 @@ void Writer::write(const OutputRow& row) {
   const Index start = (row.n * lines_ + row.line) * length_ * channels + row.channel;
   if (row.channel_step == 1) {
     put_channels(row, start);
-  } else if (row.cell_step == 1 && all_phases && block_[1] > 0 && row.channels == channels &&
+  } else if (row.cell_step == 1 && all_phases && row.channels == channels &&
              row.phase_step == channels * row.channel_step) {
     put_row(row, row.sums, row.channel_step, channels, start);
   } else {
@@ -71,11 +64,18 @@ void Writer::write(const OutputRow& row) {
   }
 }
 
-void Writer::put(const float* from, Index count, Index element) {
+/// Values [first, first + count), to `element` and those after it.
+void Writer::put(const Planes& values, Index first, Index count, Index element) {
   if (stream_) {
-    k_.stream(from, count, reinterpret_cast<float*>(place(element)), pending_);
+    k_.stream(values, first, count, reinterpret_cast<float*>(place(element)), pending_);
+  } else if (size_ == sizeof(float)) {
+    k_.write(values, first, count, reinterpret_cast<float*>(place(element)));
   } else {
-    k_.store(t_.problem.type, from, place(element), {1, count, 0, 0});
+    for (Index i = 0; i < count; i += run_capacity) {
+      const Index some = std::min(run_capacity, count - i);
+      k_.write(values, first + i, some, run_);
+      k_.store(t_.problem.type, run_, place(element + i), {1, some, 0, 0});
+    }
   }
 }
 
@@ -84,19 +84,10 @@ void Writer::put(const float* from, Index count, Index element) {
 void Writer::put_row(const OutputRow& row, const float* from, Index pitch, Index unit,
                      Index start) {
   const Index planes = t_.phases[2].count() * unit;
-  const Index block = block_[unit == 1 ? 0 : 1];
-  for (Index begin = 0; begin < row.cells; begin += block) {
-    const Index count = std::min(block, row.cells - begin);
-    const float* run = from + begin;
-    if (planes > 1) {
-      k_.interleave(run, pitch, planes, count, run_);
-      run = run_;
-    }
-    const Index at = t_.phases[2].output(row.cell + begin, 0);
-    const Index cut = std::max(-at, Index{0}) * unit;
-    const Index end = std::min(count * planes, (length_ - at) * unit);
-    if (end > cut) put(run + cut, end - cut, start + at * unit + cut);
-  }
+  const Index at = t_.phases[2].output(row.cell, 0);
+  const Index cut = std::max(-at, Index{0}) * unit;
+  const Index end = std::min(row.cells * planes, (length_ - at) * unit);
+  if (end > cut) put({from, pitch, planes}, cut, end - cut, start + at * unit + cut);
 }
 
 /// Calls f(r, q, at, count) for each phase: `count` cells from `q` on are outputs from `at` on.
@@ -119,7 +110,8 @@ void Writer::put_channels(const OutputRow& row, Index start) {
       for (Index r = 0; r < row.phases; ++r) {
         const Index at = t_.phases[2].output(row.cell + q, row.phase + r);
         if (at < 0 || at >= length_) continue;
-        put(row.sums + r * row.phase_step + q * row.cell_step, row.channels, start + at * unit);
+        put({row.sums + r * row.phase_step + q * row.cell_step}, 0, row.channels,
+            start + at * unit);
       }
     }
     return;

@@ -39,7 +39,7 @@ class Writer {
   void finish() { k_.flush(pending_); }
 
  private:
-  void put(const float* from, Index count, Index element);
+  void put(const Planes& values, Index first, Index count, Index element);
   void put_row(const OutputRow& row, const float* from, Index pitch, Index unit, Index start);
   void put_channels(const OutputRow& row, Index start);
   void scatter(const OutputRow& row, Index channel, Index start, Index unit);
@@ -53,7 +53,6 @@ class Writer {
   const Index size_;
   const Index lines_, length_;  ///< rows of the output, and how long they are
   const bool stream_;
-  Index block_[2];  ///< cells that `run` holds: phases alone, phases and all channels; 0: none
   PendingLine pending_;
 };
 

@@ -1,34 +1,17 @@
 #include "cuda/phase_mma.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
 
-#include "cuda/kernels/tiling.cuh"
+#include "cuda/tiles.h"
 
 namespace phaseconv::cuda::phase_mma {
 namespace {
 
-constexpr Index kMostTiles = 0x3fffffff;
-// Positions within a block and offsets of a cell are 32-bit numbers.
-constexpr Index kMostPositions = Index{1} << 30;
-constexpr Index kMostSteps = 4096;
-constexpr Index kMostColumnTiles = 1024;
 // A thread has 255 registers; beside its sums it needs fragments of both operands and addresses.
 constexpr Index kMostSums = 64;
 constexpr Index kMostWarps = 16;
-// Shared memory that the system keeps of every block.
-constexpr Index kReservedBytes = 1024;
-
-Tiling tiling(const Problem& problem, const Plan& plan) {
-  return Tiling(
-      {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
-       problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
-       problem.layout == Layout::channels_last, problem.type == DataType::f32},
-      {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
-       plan.input_block, plan.cell_tile, plan.column_tile, plan.threads, plan.buffers});
-}
+constexpr Index kMostCells = 512;
 
 /// What a thread keeps of sums: in float32 those of more than 64 terms are kept twice, in tensor
 /// cores' sums, which truncate, and in float32 (phase_mma.cuh).
@@ -42,96 +25,14 @@ Index sums_of_thread(const Problem& problem, const Plan& plan, const Tiling& til
 /// Registers of a thread, as NVRTC 13 uses them: beside sums and fragments those for what each lane
 /// works out for itself.
 Index registers_of_thread(const Problem& problem, const Plan& plan, const Tiling& tile) {
-  Index registers = sums_of_thread(problem, plan, tile) + 60;
+  const Index sums = sums_of_thread(problem, plan, tile);
+  Index registers = sums + 60;
   if (!tile.whole_steps) registers += 12;
   if (tile.channel_columns < 8) registers += 16;
   if (plan.group_block > 1) registers += 24;
+  if (tile.run_tiles > 1) registers += 2 * tile.together;
+  if (tile.problem.split && tile.steps * tile.stages > 8 && sums == kMostSums) registers += 8;
   return std::min<Index>(registers, 255);
-}
-
-/// As many blocks as shared memory and registers allow. Each quarter of a multiprocessor has a
-/// quarter of the registers for its warps, in eights a thread.
-Index resident_blocks(const Problem& problem, const Machine& machine, const Plan& plan,
-                      const Tiling& tile) {
-  const Index registers = registers_of_thread(problem, plan, tile);
-  const Index by_memory =
-      (machine.shared_bytes + kReservedBytes) / (tile.shared_bytes + kReservedBytes);
-  Index blocks = 1;
-  for (Index more = 2; more <= std::min<Index>(by_memory, 16); ++more) {
-    const Index warps = parts(more * tile.warps, 4);
-    if (warps > 16 || machine.registers / 4 / 32 / warps / 8 * 8 < registers) break;
-    blocks = more;
-  }
-  return blocks;
-}
-
-/// What would overflow, or take too long to find out, before a tiling is made.
-std::string too_large(const Problem& problem) {
-  double neighbours = 1;
-  double phases = 1;
-  for (const Axis& axis : problem.axes) {
-    const Phases of(axis);
-    neighbours *= static_cast<double>(of.shift_count());
-    phases *= static_cast<double>(of.live_count());
-    if (axis.input >= kMostPositions || axis.output() >= kMostPositions ||
-        axis.stride >= kMostPositions || of.max_shift() >= kMostPositions) {
-      return "positions along an axis: 2^30 or more";
-    }
-    if (of.live_count() > 32) return "more than 32 phases with taps along an axis";
-  }
-  if (neighbours > kMostSteps) return "more than " + std::to_string(kMostSteps) + " neighbours";
-  if (phases > kMostColumnTiles) {
-    return "more than " + std::to_string(kMostColumnTiles) + " phases with taps";
-  }
-  return {};
-}
-
-/// Sizes of a block along an axis: all cells, or powers of two.
-std::vector<Index> sizes_up_to(Index cells, Index most) {
-  std::vector<Index> sizes;
-  for (Index size = 1; size < std::min(cells, most); size *= 2) sizes.push_back(size);
-  sizes.push_back(std::min(cells, most));
-  return sizes;
-}
-
-/// Boxes of cells: whole rows where they are short enough, so that the outputs of a block lie in
-/// long runs.
-std::vector<std::array<Index, 3>> boxes(const Problem& problem) {
-  constexpr Index kFewestCells = 16, kMostCells = 512, kLongestRow = 384;
-  const auto [d, h, w] = problem.phases();
-  std::vector<std::array<Index, 3>> list;
-  for (const Index box_w : sizes_up_to(w.cells(), kLongestRow)) {
-    const bool whole_row = box_w == w.cells();
-    if (!whole_row && box_w < 16) continue;
-    for (const Index box_h : sizes_up_to(h.cells(), whole_row ? kMostCells : 2)) {
-      for (const Index box_d : sizes_up_to(d.cells(), whole_row ? kMostCells : 2)) {
-        const Index cells = box_d * box_h * box_w;
-        const bool all = cells == d.cells() * h.cells() * w.cells();
-        if (cells > kMostCells || (cells < kFewestCells && !all)) continue;
-        list.push_back({box_d, box_h, box_w});
-      }
-    }
-  }
-  return list;
-}
-
-/// All channels, or fewer.
-std::vector<Index> channel_blocks(Index channels) {
-  std::vector<Index> list = {channels};
-  for (const Index block : {64, 32, 16, 8}) {
-    if (block < channels) list.push_back(block);
-  }
-  return list;
-}
-
-std::vector<Index> group_blocks(const Problem& problem) {
-  std::vector<Index> list = {1};
-  // Channels last: groups that share a block write whole lines together.
-  if (problem.layout == Layout::channels_last) {
-    for (Index block = 2; block < problem.groups; block *= 2) list.push_back(block);
-    if (problem.groups > 1) list.push_back(problem.groups);
-  }
-  return list;
 }
 
 /// Stands for all plans where there is none, so that the refusal is told.
@@ -149,7 +50,7 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
       const Index columns = live * channel_block;
       for (const Index input_block : channel_blocks(ic)) {
         if (input_block != ic && input_block < 16) continue;
-        for (const auto& box : boxes(problem)) {
+        for (const auto& box : boxes(problem, kMostCells)) {
           for (const Index cell_tile : {64, 32, 16}) {
             for (const Index column_tile : {64, 32, 16, 8}) {
               if (column_tile > 8 && column_tile >= 2 * columns) continue;
@@ -164,15 +65,17 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
                           .group_block = group_block,
                           .input_block = input_block,
                           .buffers = buffers};
-                const Index units = tiling(problem, plan).units;
+                const Tiling one = tiling(problem, plan);
                 // Every warp has as many units as the others, or nearly so.
                 for (Index rounds = 1; rounds <= 4; ++rounds) {
-                  const Index warps = parts(units, rounds);
+                  const Index warps = parts(one.units, rounds);
                   if (warps > kMostWarps || (rounds > 1 && warps < 4)) continue;
                   plan.threads = static_cast<int>(32 * warps);
-                  const Tiling tile = tiling(problem, plan);
+                  const Tiling tile = one.with(plan.threads, plan.buffers);
                   if (tile.shared_bytes > machine.shared_bytes) break;
-                  plan.resident = static_cast<int>(resident_blocks(problem, machine, plan, tile));
+                  const Index registers = registers_of_thread(problem, plan, tile);
+                  if (registers * plan.threads > machine.registers) continue;
+                  plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
                   list.push_back(plan);
                 }
               }
@@ -193,37 +96,33 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
            " bytes of shared memory of a block";
   }
   const Tiling tile = tiling(problem, plan);
-  const auto more = [](const char* what, Index have, Index most) {
-    return std::string(what) + std::to_string(have) + ", more than " + std::to_string(most);
-  };
-  if (tile.steps > kMostSteps) return more("steps: ", tile.steps, kMostSteps);
-  if (tile.column_tiles > kMostColumnTiles) {
-    return more("tiles of columns: ", tile.column_tiles, kMostColumnTiles);
-  }
-  if (tile.tiles > kMostTiles) return more("tiles: ", tile.tiles, kMostTiles);
+  if (std::string reason = too_large(tile); !reason.empty()) return reason;
   const Index sums = sums_of_thread(problem, plan, tile);
-  if (sums > kMostSums) return more("sums in registers: ", sums, kMostSums);
+  if (sums > kMostSums) {
+    return "sums in registers: " + std::to_string(sums) + ", more than " +
+           std::to_string(kMostSums);
+  }
   return {};
 }
 
-/// Cycles that parts of the kernel take, fitted to 629 plans measured on an H100, 87% of which they
-/// predict within a quarter (docs/planning.md). Those of instructions are of one scheduler.
+/// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
+/// Those of instructions are of one scheduler.
 struct Cycles {
-  double use_split = 22, use = 20;  ///< a step's words of 16 cells
-  double fragment = 11;             ///< of weights
-  double product = 6.2;             ///< matrix instruction
-  double column_tile = 6.5;         ///< 16 cells times 8 columns written ...
-  double conflict = 2.4;            ///< ... and more, times the lanes that meet in a bank
-  double sweep_cells = 107;         ///< 16 cells in a sweep
-  double copy = 36;                 ///< to shared memory, of 32 lanes
-  double warp = 154;                ///< a tile, each warp
-  double staging = 1530;            ///< from the request of inputs to the barrier after them
-  double prefetched = 1100;         ///< the same with two buffers
-  double wait = 69;                 ///< for a matrix instruction's sums
-  double alone = 2.2;               ///< times an instruction takes in one warp alone ...
-  double write_alone = 3.2;         ///< ... where it writes
-  double run = 20;                  ///< of outputs, for the unit of bulk copies
-  double overlap = 1.83;            ///< exponent: all that is busy overlaps, but not wholly
+  double use_split = 50, use = 47;  ///< a step's words of 16 cells
+  double fragment = 9.2;            ///< of weights
+  double product = 6.7;             ///< matrix instruction
+  double column_tile = 0.89;        ///< 16 cells times 8 columns written ...
+  double conflict = 6.5;            ///< ... and more, times the lanes that meet in a bank
+  double sweep_cells = 115;         ///< 16 cells in a sweep
+  double copy = 3.4;                ///< to shared memory, of 32 lanes
+  double warp = 57;                 ///< a tile, each warp
+  double staging = 3459;            ///< from the request of inputs to the barrier after them
+  double prefetched = 2059;         ///< the same with two buffers
+  double wait = 75;                 ///< for a matrix instruction's sums
+  double alone = 1.3;               ///< times an instruction takes in one warp alone ...
+  double write_alone = 3.9;         ///< ... where it writes
+  double run = 44;                  ///< of outputs, for the unit of bulk copies
+  double overlap = 2.3;             ///< exponent: all that is busy overlaps, but not wholly
 };
 constexpr Cycles kCycles;
 
@@ -249,8 +148,9 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double multiply = uses * (cell_tiles * (split ? kCycles.use_split : kCycles.use) + 4) +
                           products + fragments * kCycles.fragment;
   const double column_tile =
-      kCycles.column_tile +
-      kCycles.conflict * number(tile.conflicts(tile.lane_columns(), tile.y_c));
+      kCycles.column_tile + kCycles.conflict *
+                                number(tile.conflicts(tile.lane_columns(), tile.y_c)) /
+                                number(tile.together);
   const double write = number(tile.column_tiles) * cell_tiles * column_tile +
                        sweeps * (30 + cell_tiles * kCycles.sweep_cells);
   // What a tile keeps busy, in cycles of a multiprocessor.
@@ -281,60 +181,6 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   return std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) / clock + 3.5e-6;
 }
 
-KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {
-  const Tiling tile = tiling(problem, plan);
-  return {tile.tiles, tile.shared_bytes, tile.packed_bytes};
-}
-
-KernelFamily::Constant number_list(const char* name, const std::vector<Index>& numbers) {
-  std::string list;
-  for (const Index number : numbers) list += (list.empty() ? "" : ", ") + std::to_string(number);
-  return {"int", name, "{" + list + "}"};
-}
-
-std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan& plan) {
-  const Tiling tile = tiling(problem, plan);
-  std::vector<KernelFamily::Constant> list;
-  const auto add = [&](const char* name, Index value) {
-    list.push_back({"int", name, std::to_string(value)});
-  };
-  add("box_d", plan.box[0]);
-  add("box_h", plan.box[1]);
-  add("box_w", plan.box[2]);
-  add("group_block", plan.group_block);
-  add("channel_block", plan.channel_block);
-  add("input_block", plan.input_block);
-  add("cell_tile", plan.cell_tile);
-  add("column_tile", plan.column_tile);
-  add("threads", plan.threads);
-  add("buffers", plan.buffers);
-  // The uses of steps, sweep by sweep, and what each of them reads.
-  std::vector<Index> first_use, step, used_tiles, first_fragment, offsets;
-  Index fragments = 0;
-  for (Index sweep = 0; sweep < tile.sweeps; ++sweep) {
-    first_use.push_back(static_cast<Index>(step.size()));
-    for (Index at = 0; at < tile.steps; ++at) {
-      const unsigned used = tile.used_tiles(sweep, at);
-      if (tile.steps_left_out && used == 0) continue;
-      step.push_back(at);
-      used_tiles.push_back(used);
-      first_fragment.push_back(fragments);
-      fragments += std::popcount(used);
-      // Of whole steps the first word; else words t and t + 4 beside each other.
-      for (Index i = 0; i < (tile.whole_steps ? 1 : 8); ++i) {
-        offsets.push_back(tile.input_offset(at * 8 + i / 2 + i % 2 * 4));
-      }
-    }
-  }
-  first_use.push_back(static_cast<Index>(step.size()));
-  list.push_back(number_list("first_use[]", first_use));
-  list.push_back(number_list("step[]", step));
-  list.push_back(number_list("used_tiles[]", used_tiles));
-  list.push_back(number_list("first_fragment[]", first_fragment));
-  list.push_back(number_list("offsets[]", offsets));
-  return list;
-}
-
 }  // namespace
 
 KernelFamily family() {
@@ -342,9 +188,10 @@ KernelFamily family() {
       {"phase_mma", "all phases of a box of cells in one block, tensor cores, long runs written",
        plans, refusal, seconds},
       "PhaseMma",
-      {"tiling", "mma", "copy", "fragments", "place", "stage", "writer", "epilogue", "phase_mma"},
-      sizes,
-      constants};
+      {"tiling", "layout", "numbering", "mma", "copy", "fragments", "place", "stage", "writer",
+       "epilogue", "block", "products_of_warps", "phase_mma"},
+      tile_sizes,
+      tile_constants};
 }
 
 }  // namespace phaseconv::cuda::phase_mma

@@ -7,7 +7,9 @@
 
 #include "cuda/direct.h"
 #include "cuda/kernel_files.h"
+#include "cuda/phase_fma.h"
 #include "cuda/phase_mma.h"
+#include "cuda/phase_wgmma.h"
 
 namespace phaseconv::cuda {
 namespace {
@@ -102,6 +104,12 @@ std::string plan_struct(const KernelFamily& family, const Problem& problem, cons
   return out.end();
 }
 
+const std::vector<KernelFamily>& all_families() {
+  static const std::vector<KernelFamily> all = {phase_wgmma::family(), phase_mma::family(),
+                                                phase_fma::family(), direct::family()};
+  return all;
+}
+
 constexpr unsigned kPackThreads = 256;
 constexpr Index kMostBlocks = std::numeric_limits<std::int32_t>::max();
 
@@ -161,13 +169,16 @@ extern "C" __global__ void )" +
 }
 
 const KernelFamily& kernel_family(const Plan& plan) {
-  static const KernelFamily all[] = {phase_mma::family(), direct::family()};
   return *std::ranges::find_if(
-      all, [&](const KernelFamily& one) { return plan.family == one.family.name; });
+      all_families(), [&](const KernelFamily& one) { return plan.family == one.family.name; });
 }
 
 const std::vector<Family>& kernel_families() {
-  static const std::vector<Family> families = {phase_mma::family().family, direct::family().family};
+  static const std::vector<Family> families = [] {
+    std::vector<Family> list;
+    for (const KernelFamily& one : all_families()) list.push_back(one.family);
+    return list;
+  }();
   return families;
 }
 

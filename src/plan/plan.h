@@ -14,8 +14,10 @@ struct Plan {
   std::string family;
   int fused_axes = 0;      ///< trailing axes (w, then h, then d) whose phases are computed together
   Index channel_tile = 1;  ///< output channels kept in registers (CPU: or vectors of them)
-  Index cell_tile = 1;  ///< cells kept in registers (CPU: or vectors of them; phase_mma: a warp's)
-  int threads = 0;      ///< threads of a block; 0 on the CPU
+  /// Cells kept in registers (CPU: or vectors of them; phase_mma: a warp's; phase_fma: spans of a
+  /// thread, one after the other).
+  Index cell_tile = 1;
+  int threads = 0;  ///< threads of a block; 0 on the CPU
   /// CPU: cells along d, h, w and output channels that one task takes from staged input.
   std::array<Index, 3> box{};
   Index channel_block = 0;

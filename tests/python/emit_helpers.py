@@ -13,6 +13,7 @@ import torch
 from phaseconv import _source
 
 FOLDER = Path(__file__).parent
+KERNELS = FOLDER.parents[1] / "src/cuda/kernels"
 EXAMPLES = FOLDER.parent.parent / "examples" / "kernelbench"
 NAMES = sorted(path.stem for path in (EXAMPLES / "problems").glob("*.py"))
 NVCC = shutil.which("nvcc")
@@ -112,8 +113,22 @@ class HostLibrary:
 
     def __init__(self, source, folder):
         # asm("cvt.a.b %0, %1;" : "=r"(to) : "f"(from)) becomes cvt_a_b(to, from).
-        ptx = r'asm\("([\w.]+) %0, %1;" : "=\w"\((\w+)\) : "\w"\((\w+)\)\)'
-        source = re.sub(ptx, lambda m: f"{m[1].replace('.', '_')}({m[2]}, {m[3]})", source)
+        operand = r'"=?\w"\((\w+)\)'
+        ptx = r'asm\("([\w.]+) %0, %1(?:, %2)?;" : ' + rf"{operand} : {operand}(?:, {operand})?\)"
+        source = re.sub(
+            ptx,
+            lambda m: f"{m[1].replace('.', '_')}({', '.join(filter(None, m.groups()[1:]))})",
+            source,
+        )
+        # Whole kernel files that have a host's version.
+        for name in ("copy", "wgmma"):
+            lines = (KERNELS / f"{name}.cuh").read_text("utf-8").splitlines(keepends=True)
+            bare = "".join(line for line in lines if not line.startswith("#pragma once"))
+            bare = bare.replace("·", "*")  # as in emitted files
+            if bare in source:
+                source = source.replace(bare, (FOLDER / f"host_{name}.h").read_text("utf-8"))
+        # What is left copies in bulk or in the background, which no kernel does here.
+        source = re.sub(r'asm volatile\((?:[^;"]|"[^"]*")*\);', "", source)
         text = folder / "kernels.cpp"
         text.write_text(f'#include "{FOLDER / "host_cuda.h"}"\n{source}', "utf-8")
         built = folder / "kernels.so"

@@ -1,16 +1,26 @@
-// Lets a C++ compiler build an emitted CUDA source for the processor, to run kernels that have
-// neither barriers nor shared memory: one thread after the other, on memory of the host.
+// Lets a C++ compiler build an emitted CUDA source for the processor, on memory of the host: the
+// threads of a block take turns, from barrier to barrier; blocks follow each other. Of instructions
+// that kernels ask for by name it has conversions; those of copy.cuh and wgmma.cuh are in
+// host_copy.h and host_wgmma.h, which take their place. Warps can't talk among themselves.
 #pragma once
+
+#include <ucontext.h>
 
 #include <cmath>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #define __global__
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __launch_bounds__(threads)
+#define __noinline__
+#define __shared__
+#define __align__(bytes) __attribute__((aligned(bytes)))
+#define __launch_bounds__(...)
 
 using std::fmaf;
 
@@ -22,6 +32,12 @@ struct float2 {
 };
 struct float4 {
   float x, y, z, w;
+};
+struct uint2 {
+  unsigned x, y;
+};
+struct uint4 {
+  unsigned x, y, z, w;
 };
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -35,6 +51,93 @@ inline float __uint_as_float(unsigned bits) {
   return value;
 }
 
+inline unsigned __float_as_uint(float value) {
+  unsigned bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+inline std::size_t __cvta_generic_to_global(const void* pointer) {
+  return reinterpret_cast<std::size_t>(pointer);
+}
+inline void* __cvta_global_to_generic(std::size_t address) {
+  return reinterpret_cast<void*>(address);
+}
+
+/// A block's shared memory, by the name that kernels give it.
+namespace phaseconv {
+alignas(128) inline unsigned char shared[256 << 10];
+}
+inline std::size_t __cvta_generic_to_shared(const void* pointer) {
+  return static_cast<const unsigned char*>(pointer) - phaseconv::shared;
+}
+
+/// The threads of a block.
+namespace host {
+struct Thread {
+  ucontext_t context;
+  std::vector<unsigned char> stack = std::vector<unsigned char>(64 << 10);
+  bool done = false;
+};
+inline std::vector<Thread> threads;
+inline ucontext_t turns;  ///< who says whose turn it is
+inline std::size_t current = 0;
+inline void (*body)() = nullptr;
+inline std::size_t shared_bytes = 0;  ///< of the present kernel
+
+inline void begin() {
+  body();
+  threads[current].done = true;
+}
+/// Runs `body` in every thread of a block.
+inline void run_block() {
+  threads.resize(blockDim.x);
+  for (Thread& thread : threads) {
+    thread.done = false;
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = thread.stack.data();
+    thread.context.uc_stack.ss_size = thread.stack.size();
+    thread.context.uc_link = &turns;
+    makecontext(&thread.context, begin, 0);
+  }
+  for (bool all_done = false; !all_done;) {
+    all_done = true;
+    for (current = 0; current < threads.size(); ++current) {
+      if (threads[current].done) continue;
+      threadIdx.x = static_cast<unsigned>(current);
+      swapcontext(&turns, &threads[current].context);
+      all_done = all_done && threads[current].done;
+    }
+  }
+}
+}  // namespace host
+
+inline void __syncthreads() { swapcontext(&host::threads[host::current].context, &host::turns); }
+inline bool __syncthreads_or(bool one) {
+  static bool any = false;
+  any |= one;
+  __syncthreads();
+  const bool found = any;
+  __syncthreads();
+  any = false;
+  __syncthreads();
+  return found;
+}
+// What the threads of a warp ask each other: here they already agree, or need not.
+inline void __syncwarp() {}
+inline bool __all_sync(unsigned, bool one) { return one; }
+inline unsigned __shfl_sync(unsigned, unsigned value, int) { return value; }
+
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
+inline unsigned __byte_perm(unsigned lower, unsigned upper, unsigned selector) {
+  const unsigned long long all = static_cast<unsigned long long>(upper) << 32 | lower;
+  unsigned out = 0;
+  for (int i = 0; i < 4; ++i) {
+    out |= static_cast<unsigned>(all >> (selector >> 4 * i & 7) * 8 & 0xff) << 8 * i;
+  }
+  return out;
+}
+
 // Conversions that kernels ask for in PTX; the tests put calls of these in their place.
 inline void cvt_rna_tf32_f32(unsigned& to, float from) {
   unsigned bits;
@@ -45,6 +148,27 @@ inline void cvt_rn_bf16_f32(unsigned short& to, float from) {
   unsigned bits;
   std::memcpy(&bits, &from, sizeof bits);
   to = static_cast<unsigned short>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);  // ties go to even
+}
+inline void cvt_rn_f16_f32(unsigned short& to, float from) {
+  const _Float16 narrow = static_cast<_Float16>(from);
+  std::memcpy(&to, &narrow, sizeof to);
+}
+inline void cvt_rn_bf16x2_f32(unsigned& to, float upper, float lower) {
+  unsigned short halves[2];
+  cvt_rn_bf16_f32(halves[0], lower);
+  cvt_rn_bf16_f32(halves[1], upper);
+  std::memcpy(&to, halves, sizeof to);
+}
+inline void cvt_rn_f16x2_f32(unsigned& to, float upper, float lower) {
+  unsigned short halves[2];
+  cvt_rn_f16_f32(halves[0], lower);
+  cvt_rn_f16_f32(halves[1], upper);
+  std::memcpy(&to, halves, sizeof to);
+}
+inline void cvt_f32_f16(float& to, unsigned short from) {
+  _Float16 narrow;
+  std::memcpy(&narrow, &from, sizeof from);
+  to = static_cast<float>(narrow);
 }
 
 enum cudaError_t { cudaSuccess };
@@ -66,20 +190,26 @@ int host_parameters = 0;
 }
 
 inline cudaError_t cudaLaunchKernel(const void* kernel, dim3 blocks, dim3 threads,
-                                    void** parameters, std::size_t, cudaStream_t) {
-  const auto parameter = [&](int i) { return *static_cast<void**>(parameters[i]); };
+                                    void** parameters, std::size_t shared_bytes, cudaStream_t) {
+  static void* arguments[4];
+  static const void* function;
+  function = kernel;
+  for (int i = 0; i < host_parameters; ++i) arguments[i] = *static_cast<void**>(parameters[i]);
+  host::body = [] {
+    if (host_parameters == 2) {
+      reinterpret_cast<void (*)(void*, void*)>(const_cast<void*>(function))(arguments[0],
+                                                                            arguments[1]);
+    } else {
+      reinterpret_cast<void (*)(void*, void*, void*, void*)>(const_cast<void*>(function))(
+          arguments[0], arguments[1], arguments[2], arguments[3]);
+    }
+  };
   gridDim = blocks;
   blockDim = threads;
+  host::shared_bytes = shared_bytes;
   for (blockIdx.x = 0; blockIdx.x < blocks.x; ++blockIdx.x) {
-    for (threadIdx.x = 0; threadIdx.x < threads.x; ++threadIdx.x) {
-      if (host_parameters == 2) {
-        reinterpret_cast<void (*)(void*, void*)>(const_cast<void*>(kernel))(parameter(0),
-                                                                            parameter(1));
-      } else {
-        reinterpret_cast<void (*)(void*, void*, void*, void*)>(const_cast<void*>(kernel))(
-            parameter(0), parameter(1), parameter(2), parameter(3));
-      }
-    }
+    std::memset(phaseconv::shared, 0xff, sizeof phaseconv::shared);  // not a number, in any type
+    host::run_block();
   }
   return cudaSuccess;
 }

@@ -11,6 +11,7 @@ from torch.utils import cpp_extension
 
 import emit_helpers as helpers
 from emit_helpers import NAMES, NETWORK, NVCC, emitted_file, load, on_host, problem_file
+from phaseconv import _source
 from phaseconv.emit import compose
 
 helpers.require_library()
@@ -109,6 +110,73 @@ def rounded_to_tf32(x):
     """To 10 explicit bits, ties away from zero."""
     bits = x.view(torch.int32) + 0x1000
     return (bits & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "n2,ic4,oc4,g4,i5x7x9,k3,s2,p1,bias",
+        "n2,ic4,oc4,g4,i4x6x8,k4,s2,p1,cl",
+        "ic6,oc6,g6,i5x6x7,k5,s2,p2,bias,cl",
+        "n3,ic8,oc12,g4,i5x6x7,k3x2x3,s2x1x3,p1x0x2,op1x0x2,bias",
+        "ic2,oc3,i9x11,k3,s2,p1,d2",
+        "ic70,oc70,g70,i3x4x5,k2,s3,bias,cl",
+        "ic2,oc2,i600,k4,s2,p1",
+        "n0,ic4,oc4,g4,i9,k3,s2",
+    ],
+)
+@pytest.mark.parametrize("fused", ["fused3", "fused2"])
+def test_multiply_adds_of_few_channels_compute_it_too(problem, fused, tmp_path, monkeypatch):
+    try:
+        text = compose.emit_problem(problem, plan=f"phase_fma:{fused}").text
+    except _source.UnsupportedProblem:
+        assert fused == "fused2"  # one phase along d
+        return
+    emitted, _ = on_host(text, tmp_path, monkeypatch)
+    model = emitted["ModelNew"](*emitted["get_init_inputs"]())
+    (x,) = emitted["get_inputs"]()
+    (layer,) = model.children()
+    reference = layer.__class__.__mro__[2]
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), reference.forward(layer, x), rtol=1e-5, atol=1e-5)
+        # Products with inputs that do not exist are none, even of an infinite weight.
+        layer.weight.view(-1)[0] = float("inf")
+        x = x.abs() + 1
+        torch.testing.assert_close(model(x), reference.forward(layer, x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "n2,ic4,oc6,g2,i5x7x9,k3,s2,p1,bias",
+        "n2,ic16,oc8,g2,i4x6x8,k4,s2,p1,cl",
+        "ic12,oc40,i5x8,k2,s2,bias",
+        "ic12,oc32,i5x8,k2,s2,bias,f16",
+        "n3,ic19,oc7,i5x6x7,k3x2x3,s2x1x3,p1x0x2,op1x0x2,bias,cl",
+        "ic9,oc16,i6x11,k3,s2,p1,d2",
+        "ic40,oc8,i3x4x12,k3,s2,p1,f16",
+        "ic40,oc33,i30,k2,s3,bias,bf16,cl",
+        "ic64,oc2,i300,k4,s2,p1",
+    ],
+)
+def test_products_of_warpgroups_compute_it_too(problem, tmp_path, monkeypatch):
+    emitted, _ = on_host(
+        compose.emit_problem(problem, plan="phase_wgmma:").text, tmp_path, monkeypatch
+    )
+    model = emitted["ModelNew"](*emitted["get_init_inputs"]())
+    (x,) = emitted["get_inputs"]()
+    model = model.to(x.dtype)
+    (layer,) = model.children()
+    reference = layer.__class__.__mro__[2]
+    tolerance = {torch.float16: 2e-3, torch.bfloat16: 2e-2}.get(x.dtype, 1e-5)
+    with torch.no_grad():
+        # Once more with an infinite weight, whose products with made-up zeros are none.
+        for value in (float(layer.weight.view(-1)[0]), float("inf")):
+            layer.weight.view(-1)[0] = value
+            torch.testing.assert_close(
+                model(x), reference.forward(layer, x), rtol=tolerance, atol=tolerance
+            )
+            x = x.abs() + 1
 
 
 @pytest.mark.parametrize("kind", ["tf32", "bf16"])

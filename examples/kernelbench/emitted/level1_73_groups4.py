@@ -271,6 +271,13 @@ struct F32 {
 // several of which make a sweep. A weight is zero where no tap leads from the neighbour to the
 // phase: where a step has one neighbour, and a tile (in unrolled code) or a sweep (in loops) has
 // one phase, what is all zero is left out.
+//
+// Warps load their operands (mma), or warpgroups, four warps, name them where they lie in shared
+// memory (wgmma). Then a position's inputs lie together, 16 bytes of them in each plane of chunks,
+// and a warpgroup's cells are 64 staged positions after each other: those between the rows of a box
+// are computed too, and dropped.
+//
+// layout.cuh says where all of it lies, numbering.cuh how cells, columns and k are counted.
 
 
 namespace phaseconv {
@@ -293,12 +300,18 @@ struct TilePlan {
   Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
   Index threads = 128;
-  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it
+  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it.
+                      ///< Warpgroups: for outputs alone
+  bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
 };
 
 /// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
 inline constexpr Index kMostFoldedProducts = 512;
 inline constexpr Index kMostFoldedSteps = 32;
+/// The same for warpgroups.
+inline constexpr Index kMostFoldedWarpgroupProducts = 192;
+/// Up to so many columns, float32 multiplies with both parts of weights at once.
+inline constexpr Index kMostJoinedColumns = 32;
 
 struct Tiling {
   TileProblem problem;
@@ -314,15 +327,21 @@ struct Tiling {
   // The matrix product.
   Index neighbours, live_phases;
   Index neighbour_words;  ///< k of a neighbour; more than `words` where a step has one neighbour
+  Index paired_chunks;    ///< warpgroups: 2 where a step has one neighbour, else 1
   Index steps;            ///< of eight k
   bool whole_steps;       ///< every step has one neighbour and eight words
   Index channel_columns;  ///< columns of a phase; more than `channel_block` in places
   Index column_tiles;     ///< of eight columns
   Index sweep_tiles;      ///< column tiles that a warp computes together
   Index sweeps;           ///< that together have all columns
+  Index product_tiles;    ///< warpgroups: column tiles of an instruction
+  bool joined;            ///< warpgroups: the columns of an instruction are in both parts
+  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes; more than there are
   Index cells, cell_chunks;
-  Index units;  ///< chunks of cells \xd7 groups \xd7 sweeps: a warp computes one at a time
-  Index warps, rounds;
+  Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
+  Index units;  ///< chunks of cells \xd7 groups \xd7 sweeps: a warp or warpgroup computes one at a time
+  Index input_buffers;
+  Index warps, workers, rounds;
 
   // Boxes along the axes, and tiles in all.
   Index blocks_d, blocks_h, blocks_w, tiles;
@@ -336,6 +355,13 @@ struct Tiling {
   Index x_word, x_channel, x_d, x_h, x_w;  ///< strides; of words and channels within a word
   Index input_count;
 
+  // Warpgroups, channels first: inputs come as they lie in memory, in pieces that start and end on
+  // 16 bytes, before they become operands.
+  bool raw;
+  bool raw_rows;              ///< the rows of a plane are one piece
+  Index raw_piece;            ///< elements of a piece
+  Index raw_h, raw_d, raw_c;  ///< strides, in elements
+
   // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
   // what starts at an address modulo 16 there starts at the same one here; an axis that the box
   // covers leaves no gap, so that runs of memory are runs here.
@@ -344,7 +370,9 @@ struct Tiling {
   Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory
   Index merged;                            ///< axes, inner ones first, that the box covers
   Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
-  Index runs;                              ///< pieces of memory that a tile's outputs are
+  Index run_tiles;                         ///< column tiles of which a lane has columns in a row
+  Index together;  ///< outputs in a row that a lane stores at once: channels, or phases along w
+  Index runs;      ///< pieces of memory that a tile's outputs are
   Index output_elements;
 
   // Weights, for a group block and a channel block.
@@ -359,15 +387,90 @@ struct Tiling {
 
   // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
   // Weights that come with each stage have as many buffers as the inputs.
-  Index weight_bytes, table_at, bias_at, input_at, input_bytes, output_at, output_bytes;
+  Index weight_bytes, table_at, bias_at, input_at, input_bytes, raw_at, output_at, output_bytes;
   Index shared_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
+    cut();
+    place_inputs();
+    place_outputs();
+    place_weights();
+    share_work();
+    share_memory();
+  }
+  /// The same with other threads and buffers, for less than a new one costs.
+  PHASECONV_FUNCTION Tiling with(Index threads, Index buffers) const {
+    Tiling other = *this;
+    other.plan.threads = threads;
+    other.plan.buffers = buffers;
+    other.share_work();
+    other.share_memory();
+    return other;
+  }
+
+  /// The column of a sweep that column m of a matrix tile stands for, and back. Lane t has columns
+  /// 2t and 2t + 1 of each matrix tile: they stand for t and t + 4 of the tile, or 2t and 2t + 1,
+  /// or with those of the next tiles for so many in a row.
+  PHASECONV_FUNCTION Index column_of(Index tile, Index m) const;
+  struct MatrixColumn {
+    Index tile, column;
+  };
+  PHASECONV_FUNCTION MatrixColumn matrix_column(Index column) const;
+
+  /// A cell of a box by its number.
+  struct Numbered {
+    Index d, h, w;
+    bool exists;
+  };
+  PHASECONV_FUNCTION Numbered cell(Index number) const;
+  /// Warpgroups: where the cell of a number is staged, if it and the next ones are.
+  PHASECONV_FUNCTION Index staged_at(Index number) const;
+
+  /// The neighbour and the word of k. Warpgroups: the words in chunks of four, each with all
+  /// neighbours, in the order in which they are staged.
+  PHASECONV_FUNCTION Index k_neighbour(Index k) const;
+  PHASECONV_FUNCTION Index k_word(Index k) const;
+  PHASECONV_FUNCTION Index k_of(Index neighbour_number, Index word) const;
+
+  struct Neighbour {
+    Index d, h, w;  ///< numbers of the shifts along the axes
+  };
+  PHASECONV_FUNCTION Neighbour neighbour(Index n) const;
+  struct Phase {
+    Index d, h, w;  ///< numbers of live phases along the axes
+  };
+  PHASECONV_FUNCTION Phase phase(Index n) const;
+
+  /// Where the columns of lanes t = 0..3 lie, counted from a cell: their phases, without channels,
+  /// and how many channels on.
+  struct LaneColumns {
+    Index offset[4], channel[4];
+  };
+  PHASECONV_FUNCTION LaneColumns lane_columns() const;
+  /// How many of a warp's lanes meet in one bank as they write a sum each, of eight cells and four
+  /// columns, with channels so far apart.
+  PHASECONV_FUNCTION Index conflicts(const LaneColumns& lanes, Index channel_stride) const;
+
+  /// Where the input word k of a cell is staged, counted from the cell's own place.
+  PHASECONV_FUNCTION Index input_offset(Index k) const;
+
+  /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
+  PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const;
+
+  /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
+  PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
+
+ private:
+  PHASECONV_FUNCTION void cut() {
+    const TileProblem& p = problem;
+    const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
+    const bool warpgroups = q.warpgroups;
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
     words = parts(least(q.input_block, ic), per_word);
+    if (warpgroups) words = round_up(words, 4);
     stages = parts(ic, words * per_word);
     group_blocks = parts(p.groups, q.group_block);
     channel_blocks = parts(oc, q.channel_block);
@@ -375,230 +478,375 @@ struct Tiling {
     neighbours = d.shift_count() * h.shift_count() * w.shift_count();
     live_phases = d.live_count() * h.live_count() * w.live_count();
     // With few words a step takes those of several neighbours, and no k is left unused.
-    neighbour_words = neighbours == 1 || words <= 4 ? words : round_up(words, 8);
+    neighbour_words = neighbours == 1 || words <= 4 || warpgroups ? words : round_up(words, 8);
+    paired_chunks = words % 8 == 0 ? 2 : 1;
     steps = parts(neighbours * neighbour_words, 8);
-    whole_steps = words % 8 == 0;
+    whole_steps = words % 8 == 0 || warpgroups;
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
     sweep_tiles = q.column_tile / 8;
     sweeps = parts(column_tiles, sweep_tiles);
-    cells = q.box_d * q.box_h * q.box_w;
+    in_d = q.box_d + d.max_shift();
+    in_h = q.box_h + h.max_shift();
+    in_w = q.box_w + w.max_shift();
+    cells = number_cells();
     cell_chunks = parts(cells, q.cell_tile);
+    cell_tiles = q.cell_tile / (warpgroups ? 64 : 16);
     units = cell_chunks * q.group_block * sweeps;
-    warps = q.threads / 32;
-    rounds = parts(units, warps);
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
     blocks_w = parts(w.cells(), q.box_w);
     tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
+  }
 
-    in_d = q.box_d + d.max_shift();
-    in_h = q.box_h + h.max_shift();
-    in_w = q.box_w + w.max_shift();
-    const Index chunk = 16 / p.element_bytes;
-    staged_size = p.channels_last ? 4 : p.element_bytes;
-    lead = 0;
-    wide = !p.channels_last && p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
-    if (wide) {
-      // Rows start where memory does, modulo 16 bytes.
-      lead = ((w.cell_begin() - w.max_shift()) % chunk + chunk) % chunk;
-      in_w = round_up(lead + in_w, chunk);
+  PHASECONV_FUNCTION void share_work() {
+    input_buffers = plan.warpgroups ? 1 : plan.buffers;
+    warps = plan.threads / 32;
+    workers = plan.warpgroups ? warps / 4 : warps;
+    rounds = parts(units, workers);
+  }
+  PHASECONV_FUNCTION void place_inputs();
+  PHASECONV_FUNCTION void place_outputs();
+  PHASECONV_FUNCTION void place_weights();
+  PHASECONV_FUNCTION void share_memory();
+
+  /// Sets how cells are numbered; returns how many numbers that takes.
+  PHASECONV_FUNCTION Index number_cells() {
+    const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
+    if (!plan.warpgroups) {
+      rows_w = box_w;
+      rows_d = box_h * box_w;
+      return box_d * rows_d;
     }
-    const Index all_words = q.group_block * words;
-    if (p.channels_last) {
-      // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
-      // aligned.
-      x_channel = 0;
-      x_word = 1;
-      x_w = all_words < 8 ? all_words : round_up(all_words - 4, 8) + 4;
-      x_h = in_w * x_w;
-      x_d = in_h * x_h;
-      input_count = in_d * x_d;
-    } else {
-      x_w = 1;
-      x_h = in_w;
-      x_d = in_h * x_h;
-      // The same, for words that lie a plane, or of two channels two planes, apart.
-      x_channel = all_words == 1 ? in_d * x_d : congruent(in_d * x_d, 8, 16);
-      x_word = per_word * x_channel;
-      input_count = all_words * x_word;
-    }
-
-    const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
-    const Index unit = 16 / p.element_bytes;
-    out_d = least(q.box_d * p.d.stride, size_d);
-    out_h = least(q.box_h * p.h.stride, size_h);
-    out_w = least(q.box_w * p.w.stride, size_w);
-    out_c = q.group_block * q.channel_block;
-    const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
-    const bool all_c = out_c == p.out_channels;
-    to_batch = p.out_channels * size_d * size_h * size_w;
-    merged = 0;
-    if (p.channels_last) {
-      to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
-      y_c = 1;
-      lane_column = 2;
-      y_w = all_c ? to_w : congruent(out_c, to_w, unit);
-      y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
-      y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
-      if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
-      output_elements = out_d * y_d;
-    } else {
-      to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
-      y_w = 1;
-      y_h = all_w ? to_h : congruent(out_w, to_h, unit);
-      y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
-      y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
-      lane_column = 1;
-      if (p.element_bytes == 2 && channel_columns == 1 && w.live_count() == 2) lane_column = 2;
-      // Of the gaps that may follow a channel the one with the fewest bank conflicts.
-      if (y_c != to_c) {
-        const LaneColumns lanes = lane_columns();
-        const Index least_y_c = y_c;
-        Index best = 32;
-        for (Index gap = 0; gap < 8 && best > 1; ++gap) {
-          const Index ways = conflicts(lanes, least_y_c + gap * unit);
-          if (ways < best) best = ways, y_c = least_y_c + gap * unit;
-        }
-      }
-      if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
-      output_elements = out_c * y_c;
-    }
-    const Index last_extents[] = {out_c, out_w, out_h, out_d};
-    const Index first_extents[] = {out_w, out_h, out_d, out_c};
-    runs = 1;
-    for (Index axis = merged + 1; axis < 4; ++axis) {
-      runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
-    }
-
-    const Index products = steps * sweep_tiles * (q.cell_tile / 16) * (p.split ? 3 : 1);
-    folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
-    const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
-    const bool step_has_one = neighbour_words % 8 == 0;
-    tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
-    steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
-    uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
-                          : sweeps * steps;
-    fragments =
-        tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
-    lane_words = p.split ? 4 : 2;
-    weight_words = q.group_block * fragments * 32 * lane_words;
-    packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
-    // The first use of each sweep and one beyond, and where each use's words are staged.
-    table_numbers = (folded ? 0 : round_up(sweeps + 1, 2)) +
-                    (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
-
-    weight_bytes = weight_words * 4;
-    table_at = weight_bytes * (stages > 1 ? q.buffers : 1);
-    bias_at = table_at + round_up(4 * table_numbers, 16);
-    input_at = round_up(bias_at + out_c * 4, 128);
-    input_bytes = round_up(input_count * staged_size, 128);
-    output_at = input_at + q.buffers * input_bytes;
-    output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
-    shared_bytes = output_at + q.buffers * output_bytes;
+    // Through the rows between planes, or each plane of cells from a warpgroup's first one on.
+    rows_w = in_w;
+    const Index plane = (box_h - 1) * in_w + box_w;
+    const Index through = (box_d - 1) * in_h * in_w + plane;
+    const Index apart = round_up(plane, plan.cell_tile);
+    rows_d = parts(through, plan.cell_tile) * plan.cell_tile <= box_d * apart ? in_h * in_w : apart;
+    return rows_d == apart ? box_d * apart : through;
   }
-
-  /// The column of a tile that a lane's sum j (0 or 1) of column t belongs to, and back: a lane has
-  /// columns t and t + 4, or 2t and 2t + 1.
-  PHASECONV_FUNCTION Index tile_column(Index t, Index j) const {
-    return lane_column == 1 ? t + 4 * j : 2 * t + j;
-  }
-  PHASECONV_FUNCTION Index matrix_column(Index tile_column) const {
-    return lane_column == 1 ? tile_column % 4 * 2 + tile_column / 4 : tile_column;
-  }
-
-  struct Neighbour {
-    Index d, h, w;  ///< numbers of the shifts along the axes
-  };
-  PHASECONV_FUNCTION Neighbour neighbour(Index n) const {
-    const Index count_w = Phases(problem.w).shift_count();
-    const Index count_h = Phases(problem.h).shift_count();
-    return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
-  }
-  struct Phase {
-    Index d, h, w;  ///< numbers of live phases along the axes
-  };
-  PHASECONV_FUNCTION Phase phase(Index n) const {
-    const Index count_w = Phases(problem.w).live_count();
-    const Index count_h = Phases(problem.h).live_count();
-    return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
-  }
-
-  /// Where the columns of lanes t = 0..3 lie, counted from a cell: their phases, without channels,
-  /// and how many channels on.
-  struct LaneColumns {
-    Index offset[4], channel[4];
-  };
-  PHASECONV_FUNCTION LaneColumns lane_columns() const {
-    const Phases d(problem.d), h(problem.h), w(problem.w);
-    LaneColumns lanes = {};
-    for (Index t = 0; t < 4; ++t) {
-      const Index column = tile_column(t, 0);
-      const Index number = column / channel_columns % live_phases;
-      const Index live_w = w.live_count(), live_h = h.live_count();
-      lanes.channel[t] = column % channel_columns;
-      lanes.offset[t] = d.live_phase(number / (live_w * live_h)) * y_d +
-                        h.live_phase(number / live_w % live_h) * y_h +
-                        w.live_phase(number % live_w) * y_w;
-    }
-    return lanes;
-  }
-  /// How many of a warp's lanes meet in one bank as they write a sum each, of eight cells and four
-  /// columns, with channels so far apart.
-  PHASECONV_FUNCTION Index conflicts(const LaneColumns& lanes, Index channel_stride) const {
-    Index used[32] = {};
-    Index most_used = 0;
-    for (Index t = 0; t < 4; ++t) {
-      Index before = -1;
-      for (Index g = 0; g < 8; ++g) {
-        const Index element =
-            lanes.offset[t] + lanes.channel[t] * channel_stride + g * problem.w.stride * y_w;
-        const Index word = element * problem.element_bytes / 4;
-        if (word == before) continue;
-        before = word;
-        most_used = most(most_used, ++used[word % 32]);
-      }
-    }
-    return most_used;
-  }
-
-  /// Where the input word k of a cell is staged, counted from the cell's own place.
-  PHASECONV_FUNCTION Index input_offset(Index k) const {
-    const Index n = k / neighbour_words, word = k % neighbour_words;
-    if (n >= neighbours || word >= words) return 0;  // its weights are zero
-    const Phases d(problem.d), h(problem.h), w(problem.w);
-    const Neighbour at = neighbour(n);
-    return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-           (lead + w.max_shift() - w.shift_at(at.w)) * x_w + word * x_word;
-  }
-
-  /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
-  PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const {
-    if (neighbour_number >= neighbours || phase_number >= live_phases) return -1;
-    const Phases d(problem.d), h(problem.h), w(problem.w);
-    const Neighbour from = neighbour(neighbour_number);
-    const Phase to = phase(phase_number);
-    const Index kd = d.tap_between(to.d, d.shift_at(from.d));
-    const Index kh = h.tap_between(to.h, h.shift_at(from.h));
-    const Index kw = w.tap_between(to.w, w.shift_at(from.w));
-    if (kd == problem.d.kernel || kh == problem.h.kernel || kw == problem.w.kernel) return -1;
-    return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
-  }
-
-  /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
-  PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const {
-    unsigned mask = 0;
-    for (Index tile = 0; tile < sweep_tiles; ++tile) {
-      const Index column = (sweep * sweep_tiles + tile) * 8;
-      const bool used = !(tiles_left_out || steps_left_out) ||
-                        tap(step * 8 / neighbour_words, column / channel_columns) >= 0;
-      if (used) mask |= 1u << tile;
-    }
-    return mask;
+  /// Of tensor cores and of shared memory, for so many column tiles of 64 cells.
+  static PHASECONV_FUNCTION Index instruction_cycles(Index tiles) {
+    return most(4 * tiles, 16 + 2 * tiles);
   }
 };
+
+}  // namespace phaseconv
+
+// Where a tile's inputs, outputs and weights lie in shared memory, and the outputs in memory.
+
+
+namespace phaseconv {
+
+PHASECONV_FUNCTION void Tiling::place_inputs() {
+  const TileProblem& p = problem;
+  const TilePlan& q = plan;
+  const Phases d(p.d), h(p.h), w(p.w);
+  const bool warpgroups = q.warpgroups;
+  const Index chunk = 16 / p.element_bytes;
+  staged_size = p.channels_last ? 4 : p.element_bytes;
+  lead = 0;
+  wide = !p.channels_last && !warpgroups && p.w.input % chunk == 0 &&
+         (blocks_w == 1 || q.box_w % chunk == 0);
+  if (wide) {
+    // Rows start where memory does, modulo 16 bytes.
+    lead = ((w.cell_begin() - w.max_shift()) % chunk + chunk) % chunk;
+    in_w = round_up(lead + in_w, chunk);
+  }
+  const Index all_words = q.group_block * words;
+  raw = raw_rows = false;
+  raw_piece = raw_h = raw_d = raw_c = 0;
+  if (warpgroups) {
+    // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
+    // ones.
+    staged_size = 16;
+    x_channel = 0;
+    x_w = 1;
+    x_h = in_w;
+    x_d = in_h * x_h;
+    x_word = in_d * x_d | 1;  // of a chunk, here
+    raw = !p.channels_last && (p.d.input * p.h.input * p.w.input) % chunk == 0;
+    raw_rows =
+        blocks_w == 1 && w.cell_begin() <= w.max_shift() && w.cell_begin() + q.box_w >= p.w.input;
+    raw_piece = round_up((raw_rows ? in_h * p.w.input : in_w) + chunk - 1, chunk);
+    raw_h = raw_rows ? p.w.input : raw_piece;
+    raw_d = raw_rows ? raw_piece : in_h * raw_piece;
+    raw_c = in_d * raw_d;
+    // Products of the last cells read beyond.
+    input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + 63;
+  } else if (p.channels_last) {
+    // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
+    // aligned.
+    x_channel = 0;
+    x_word = 1;
+    x_w = all_words < 8 ? all_words : round_up(all_words - 4, 8) + 4;
+    x_h = in_w * x_w;
+    x_d = in_h * x_h;
+    input_count = in_d * x_d;
+  } else {
+    x_w = 1;
+    x_h = in_w;
+    x_d = in_h * x_h;
+    // The same, for words that lie a plane, or of two channels two planes, apart.
+    x_channel = all_words == 1 ? in_d * x_d : congruent(in_d * x_d, 8, 16);
+    x_word = per_word * x_channel;
+    input_count = all_words * x_word;
+  }
+}
+
+PHASECONV_FUNCTION void Tiling::place_outputs() {
+  const TileProblem& p = problem;
+  const TilePlan& q = plan;
+  const Phases d(p.d), h(p.h), w(p.w);
+  const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
+  const Index unit = 16 / p.element_bytes;
+  out_d = least(q.box_d * p.d.stride, size_d);
+  out_h = least(q.box_h * p.h.stride, size_h);
+  out_w = least(q.box_w * p.w.stride, size_w);
+  out_c = q.group_block * q.channel_block;
+  const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
+  const bool all_c = out_c == p.out_channels;
+  to_batch = p.out_channels * size_d * size_h * size_w;
+  merged = 0;
+  run_tiles = 1;
+  together = 1;
+  if (p.channels_last) {
+    to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
+    y_c = 1;
+    lane_column = 2;
+    while (run_tiles * 4 <= unit && sweep_tiles % (2 * run_tiles) == 0 &&
+           channel_columns % (16 * run_tiles) == 0) {
+      run_tiles *= 2;
+    }
+    y_w = all_c ? to_w : congruent(out_c, to_w, unit);
+    y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
+    y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+    if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
+    if (run_tiles > 1) together = 2 * run_tiles;
+    output_elements = out_d * y_d;
+  } else {
+    to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
+    y_w = 1;
+    y_h = all_w ? to_h : congruent(out_w, to_h, unit);
+    y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+    y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
+    lane_column = 1;
+    const bool even_w = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
+    if (channel_columns == 1 && even_w) lane_column = 2;
+    // Of the gaps that may follow a channel the one with the fewest bank conflicts.
+    if (y_c != to_c) {
+      const LaneColumns lanes = lane_columns();
+      const Index least_y_c = y_c;
+      Index best = 32;
+      for (Index gap = 0; gap < 8 && best > 1; ++gap) {
+        const Index ways = conflicts(lanes, least_y_c + gap * unit);
+        if (ways < best) best = ways, y_c = least_y_c + gap * unit;
+      }
+    }
+    // Two phases of a cell lie beside each other, and one lane has both sums: in tiles so many
+    // apart, or as its two sums of one tile.
+    if (even_w && y_h % 2 == 0 && y_d % 2 == 0 && y_c % 2 == 0 &&
+        (channel_columns == 1 ||
+         (channel_columns % 8 == 0 && sweep_tiles % (channel_columns / 4) == 0))) {
+      together = 2;
+    }
+    if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
+    output_elements = out_c * y_c;
+  }
+  const Index last_extents[] = {out_c, out_w, out_h, out_d};
+  const Index first_extents[] = {out_w, out_h, out_d, out_c};
+  runs = 1;
+  for (Index axis = merged + 1; axis < 4; ++axis) {
+    runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
+  }
+}
+
+PHASECONV_FUNCTION void Tiling::place_weights() {
+  const TileProblem& p = problem;
+  const TilePlan& q = plan;
+  const bool warpgroups = q.warpgroups;
+  const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
+  const bool step_has_one = neighbour_words % 8 == 0;
+  if (warpgroups) {
+    // One instruction for all columns, or one for each phase, without those that are zero.
+    const Index own = channel_columns / 8;
+    const bool apart = step_has_one && channel_columns % 8 == 0 && sweep_tiles % own == 0 &&
+                       taps * (words / 8) * instruction_cycles(own) <
+                           sweeps * steps * instruction_cycles(sweep_tiles);
+    product_tiles = apart && sweeps == 1 ? own : sweep_tiles;
+    joined = p.split && product_tiles == sweep_tiles && sweep_tiles * 8 <= kMostJoinedColumns;
+    const Index products = steps * cell_tiles * (sweep_tiles / product_tiles) * (p.split ? 3 : 1);
+    // Where a sweep has all steps, one code serves all sweeps.
+    const bool whole = !(step_has_one && sweeps > 1 && channel_columns % (8 * sweep_tiles) == 0);
+    folded = whole && products <= kMostFoldedWarpgroupProducts;
+    tiles_left_out = folded && product_tiles < sweep_tiles;
+  } else {
+    const Index products = steps * sweep_tiles * cell_tiles * (p.split ? 3 : 1);
+    product_tiles = 1;
+    joined = false;
+    folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
+    tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
+  }
+  steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
+  uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
+                        : sweeps * steps;
+  fragments =
+      tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
+  lane_words = p.split ? 4 : 2;
+  weight_words = q.group_block * fragments * 32 * lane_words;
+  packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
+  // The first use of each sweep and one beyond, and where each use's words are staged.
+  table_numbers = (folded ? 0 : round_up(sweeps + 1, 2)) +
+                  (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
+}
+
+PHASECONV_FUNCTION void Tiling::share_memory() {
+  const TileProblem& p = problem;
+  const TilePlan& q = plan;
+  const bool warpgroups = q.warpgroups;
+  const Index unit = 16 / p.element_bytes, all_words = q.group_block * words;
+  weight_bytes = weight_words * 4;
+  table_at = weight_bytes * (stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
+  bias_at = table_at + round_up(4 * table_numbers, 16);
+  input_at = round_up(bias_at + out_c * 4 + (raw ? 8 : 0), 128);
+  input_bytes = round_up(input_count * staged_size, 128);
+  raw_at = input_at + input_buffers * input_bytes;
+  output_at = raw_at + round_up(raw ? all_words * per_word * raw_c * p.element_bytes : 0, 128);
+  output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
+  shared_bytes = output_at + q.buffers * output_bytes;
+}
+
+}  // namespace phaseconv
+
+// How the geometry of tiling.cuh numbers cells, columns and k, and where each of them lies.
+
+
+namespace phaseconv {
+
+PHASECONV_FUNCTION Index Tiling::column_of(Index tile, Index m) const {
+  if (run_tiles > 1) {
+    return tile / run_tiles * run_tiles * 8 + m / 2 * 2 * run_tiles + tile % run_tiles * 2 + m % 2;
+  }
+  return tile * 8 + (lane_column == 1 ? m / 2 + 4 * (m % 2) : m);
+}
+
+PHASECONV_FUNCTION Tiling::MatrixColumn Tiling::matrix_column(Index column) const {
+  if (run_tiles > 1) {
+    const Index in_run = column % (8 * run_tiles), at = in_run % (2 * run_tiles);
+    return {column / (8 * run_tiles) * run_tiles + at / 2, in_run / (2 * run_tiles) * 2 + at % 2};
+  }
+  const Index m = column % 8;
+  return {column / 8, lane_column == 1 ? m % 4 * 2 + m / 4 : m};
+}
+
+PHASECONV_FUNCTION Tiling::Numbered Tiling::cell(Index number) const {
+  const Index w = number % rows_d % rows_w, h = number % rows_d / rows_w, d = number / rows_d;
+  return {d, h, w, number < cells && (!plan.warpgroups || (w < plan.box_w && h < plan.box_h))};
+}
+
+PHASECONV_FUNCTION Index Tiling::staged_at(Index number) const {
+  return number / rows_d * x_d + number % rows_d;
+}
+
+PHASECONV_FUNCTION Index Tiling::k_neighbour(Index k) const {
+  if (!plan.warpgroups) return k / neighbour_words;
+  const Index number = k / 4 / paired_chunks;
+  return number / neighbours < words / 4 / paired_chunks ? neighbours - 1 - number % neighbours
+                                                         : neighbours;
+}
+
+PHASECONV_FUNCTION Index Tiling::k_word(Index k) const {
+  if (!plan.warpgroups) return k % neighbour_words;
+  const Index chunk = k / 4 / paired_chunks / neighbours * paired_chunks + k / 4 % paired_chunks;
+  return chunk * 4 + k % 4;
+}
+
+PHASECONV_FUNCTION Index Tiling::k_of(Index neighbour_number, Index word) const {
+  if (!plan.warpgroups) return neighbour_number * neighbour_words + word;
+  const Index chunk = word / 4;
+  const Index number = chunk / paired_chunks * neighbours + neighbours - 1 - neighbour_number;
+  return (number * paired_chunks + chunk % paired_chunks) * 4 + word % 4;
+}
+
+PHASECONV_FUNCTION Tiling::Neighbour Tiling::neighbour(Index n) const {
+  const Index count_w = Phases(problem.w).shift_count();
+  const Index count_h = Phases(problem.h).shift_count();
+  return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+}
+
+PHASECONV_FUNCTION Tiling::Phase Tiling::phase(Index n) const {
+  const Index count_w = Phases(problem.w).live_count();
+  const Index count_h = Phases(problem.h).live_count();
+  return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+}
+
+PHASECONV_FUNCTION Tiling::LaneColumns Tiling::lane_columns() const {
+  const Phases d(problem.d), h(problem.h), w(problem.w);
+  LaneColumns lanes = {};
+  for (Index t = 0; t < 4; ++t) {
+    const Index column = column_of(0, 2 * t);
+    const Index number = column / channel_columns % live_phases;
+    const Index live_w = w.live_count(), live_h = h.live_count();
+    lanes.channel[t] = column % channel_columns;
+    lanes.offset[t] = d.live_phase(number / (live_w * live_h)) * y_d +
+                      h.live_phase(number / live_w % live_h) * y_h +
+                      w.live_phase(number % live_w) * y_w;
+  }
+  return lanes;
+}
+
+PHASECONV_FUNCTION Index Tiling::conflicts(const LaneColumns& lanes, Index channel_stride) const {
+  Index used[32] = {};
+  Index most_used = 0;
+  for (Index t = 0; t < 4; ++t) {
+    Index before = -1;
+    for (Index g = 0; g < 8; ++g) {
+      const Index element =
+          lanes.offset[t] + lanes.channel[t] * channel_stride + g * problem.w.stride * y_w;
+      const Index word = element * problem.element_bytes / 4;
+      if (word == before) continue;
+      before = word;
+      most_used = most(most_used, ++used[word % 32]);
+    }
+  }
+  return most_used;
+}
+
+PHASECONV_FUNCTION Index Tiling::input_offset(Index k) const {
+  const Index n = k_neighbour(k), word = k_word(k);
+  if (n >= neighbours || word >= words) return 0;  // its weights are zero
+  const Phases d(problem.d), h(problem.h), w(problem.w);
+  const Neighbour at = neighbour(n);
+  return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
+         (lead + w.max_shift() - w.shift_at(at.w)) * x_w +
+         (plan.warpgroups ? word / 4 : word) * x_word;
+}
+
+PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number) const {
+  if (neighbour_number >= neighbours || phase_number >= live_phases) return -1;
+  const Phases d(problem.d), h(problem.h), w(problem.w);
+  const Neighbour from = neighbour(neighbour_number);
+  const Phase to = phase(phase_number);
+  const Index kd = d.tap_between(to.d, d.shift_at(from.d));
+  const Index kh = h.tap_between(to.h, h.shift_at(from.h));
+  const Index kw = w.tap_between(to.w, w.shift_at(from.w));
+  if (kd == problem.d.kernel || kh == problem.h.kernel || kw == problem.w.kernel) return -1;
+  return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
+}
+
+PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
+  unsigned mask = 0;
+  for (Index tile = 0; tile < sweep_tiles; ++tile) {
+    const Index column = (sweep * sweep_tiles + tile) * 8;
+    const bool used = !(tiles_left_out || steps_left_out) ||
+                      tap(k_neighbour(step * 8), column / channel_columns) >= 0;
+    if (used) mask |= 1u << tile;
+  }
+  return mask;
+}
 
 }  // namespace phaseconv
 
@@ -768,6 +1016,24 @@ __device__ __forceinline__ void store_shared_if(unsigned address, unsigned value
 __device__ __forceinline__ void store_shared_if(unsigned address, float value, bool condition) {
   store_shared_if(address, __float_as_uint(value), condition);
 }
+template <int words>
+__device__ __forceinline__ void store_shared_if(unsigned address, const unsigned (&word)[words],
+                                                bool condition) {
+  if constexpr (words == 4) {
+    asm volatile(
+        "{.reg .pred p; setp.ne.u32 p, %5, 0; @p st.shared.v4.u32 [%0], {%1, %2, %3, %4};}" ::"r"(
+            address),
+        "r"(word[0]), "r"(word[1]), "r"(word[2]), "r"(word[3]), "r"(unsigned(condition))
+        : "memory");
+  } else if constexpr (words == 2) {
+    asm volatile(
+        "{.reg .pred p; setp.ne.u32 p, %3, 0; @p st.shared.v2.u32 [%0], {%1, %2};}" ::"r"(address),
+        "r"(word[0]), "r"(word[1]), "r"(unsigned(condition))
+        : "memory");
+  } else {
+    store_shared_if(address, word[0], condition);
+  }
+}
 /// Keeps a value in its register: it is not worked out anew wherever it is used.
 __device__ __forceinline__ unsigned kept(unsigned value) {
   asm volatile("" : "+r"(value));
@@ -807,6 +1073,39 @@ __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from
                "r"(shared_address(from)), "r"(bytes)
                : "memory");
 }
+/// Copies to shared memory, aligned the same way; `done` counts the bytes that came.
+__device__ __forceinline__ void bulk_copy_to_shared(void* to, const void* from, unsigned bytes,
+                                                    unsigned long long* done) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
+      "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(done))
+      : "memory");
+}
+/// A barrier in shared memory that so many threads arrive at, after bytes were announced and came.
+__device__ __forceinline__ void start_barrier(unsigned long long* barrier, int threads) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+               "r"(threads)
+               : "memory");
+}
+__device__ __forceinline__ void expect_bytes(unsigned long long* barrier, unsigned bytes) {
+  asm volatile(
+      "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
+}
+__device__ __forceinline__ void arrive(unsigned long long* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
+/// Waits until the barrier was passed an odd (parity 0) or even number of times.
+__device__ __forceinline__ void wait_for_barrier(unsigned long long* barrier, unsigned parity) {
+  asm volatile(
+      "{.reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; "
+      "@!done bra again;}" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
 /// Waits until this thread's bulk copies, but for the latest `groups` groups of them, have read
 /// their shared memory.
 template <int groups>
@@ -821,6 +1120,12 @@ __device__ __forceinline__ void commit_bulk_copies() {
 inline constexpr bool has_bulk_copies = false;
 __device__ __forceinline__ void fence_before_bulk_copies() {}
 __device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
+__device__ __forceinline__ void bulk_copy_to_shared(void*, const void*, unsigned,
+                                                    unsigned long long*) {}
+__device__ __forceinline__ void start_barrier(unsigned long long*, int) {}
+__device__ __forceinline__ void expect_bytes(unsigned long long*, unsigned) {}
+__device__ __forceinline__ void arrive(unsigned long long*) {}
+__device__ __forceinline__ void wait_for_barrier(unsigned long long*, unsigned) {}
 template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {}
 __device__ __forceinline__ void commit_bulk_copies() {}
@@ -832,7 +1137,9 @@ __device__ __forceinline__ void commit_bulk_copies() {}
 //
 //     [group][channel block][stage][fragment: sweep, step, column tile][lane][k = t, t + 4]
 //
-// and of float32 the upper parts of both, then the lower ones (mma.cuh).
+// and of float32 the upper parts of both, then the lower ones (mma.cuh). For warpgroups (wgmma.cuh)
+//
+//     [group][channel block][stage][sweep, step][k / 4 % 2][part][column of the used tiles][k % 4]
 //
 // Only the fragments that are used are there. The groups of a tile follow each
 // other, so that their weights are one piece of memory where there is one channel block.
@@ -846,7 +1153,8 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::h, Problem::w, int(sizeof(typename Problem::Element::Stored)),
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
-       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers});
+       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
+       Plan::warpgroups});
   return tiling;
 }
 
@@ -894,35 +1202,77 @@ struct Fragments {
                                  Index channel_out, Index neighbour, Index phase) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const Index staged = tile.words * tile.per_word;
-    const Index k = neighbour * tile.neighbour_words + channel_in % staged / tile.per_word;
+    const Index k = tile.k_of(neighbour, channel_in % staged / tile.per_word);
     const Index column = phase * tile.channel_columns + channel_out % tile.plan.channel_block;
-    const int sweep = int(column / 8 / tile.sweep_tiles),
-              in_pass = int(column / 8 % tile.sweep_tiles);
+    const int sweep = int(column / 8 / tile.sweep_tiles);
+    const Tiling::MatrixColumn matrix = tile.matrix_column(column % (tile.sweep_tiles * 8));
     int use = first_use(sweep);
     while (step(use) != int(k / 8)) ++use;
-    const unsigned before = used_tiles(use) & ((1u << in_pass) - 1);
-    const Index fragment = first_fragment(use) + __popc(before);
-    const Index lane = tile.matrix_column(column % 8) * 4 + k % 4;
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
-        (fragment * 32 + lane) * tile.lane_words + k % 8 / 4;
+        first_fragment(use) * 32 * tile.lane_words;
+    const Where where{__popc(used_tiles(use) & ((1u << int(matrix.tile)) - 1)), int(matrix.column),
+                      int(k % 8), 0};
+    const int tiles = used_in_sweep(use);
     if constexpr (tile.problem.split) {
-      return __uint_as_float(at[0]) + __uint_as_float(at[2]);
+      Where lower = where;
+      lower.part = 1;
+      return __uint_as_float(at[where.place(tiles)]) + __uint_as_float(at[lower.place(tiles)]);
     } else if constexpr (tile.per_word == 2) {
-      return Element::operand(Stored(channel_in % 2 ? *at >> 16 : *at & 0xffffu));
+      const unsigned word = at[where.place(tiles)];
+      return Element::operand(Stored(channel_in % 2 ? word >> 16 : word & 0xffffu));
     } else {
-      return __uint_as_float(*at);
+      return __uint_as_float(at[where.place(tiles)]);
     }
   }
 
  private:
+  static __device__ __forceinline__ int used_in_sweep(int use) {
+    constexpr int tiles = int(tiling_of<Problem, Plan>().sweep_tiles);
+    return __popc(used_tiles(use) & unsigned((1ull << tiles) - 1));
+  }
+
+  /// A word of a use: of which of its tiles, which column (of the matrix) and k in it, which part.
+  struct Where {
+    int tile, column, k, part;
+    static constexpr int part_count = int(tiling_of<Problem, Plan>().lane_words) / 2;
+
+    __device__ int place(int tiles) const {
+      if constexpr (tiling_of<Problem, Plan>().plan.warpgroups) {
+        return (((k / 4 * part_count + part) * tiles + tile) * 8 + column) * 4 + k % 4;
+      } else {
+        return ((tile * 8 + column) * 4 + k % 4) * (2 * part_count) + part * 2 + k / 4;
+      }
+    }
+    static __device__ Where at(int place, int tiles) {
+      Where where;
+      if constexpr (tiling_of<Problem, Plan>().plan.warpgroups) {
+        where.k = place % 4;
+        place /= 4;
+        where.column = place % 8;
+        place /= 8;
+        where.tile = place % tiles;
+        place /= tiles;
+        where.part = place % part_count;
+        where.k += place / part_count * 4;
+      } else {
+        where.k = place % 2 * 4;
+        place /= 2;
+        where.part = place % part_count;
+        place /= part_count;
+        where.k += place % 4;
+        where.column = place / 4 % 8;
+        where.tile = place / 32;
+      }
+      return where;
+    }
+  };
+
   static __device__ unsigned word(const Stored* weight, Index at) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const bool upper_k = at % 2 != 0, lower_part = at % tile.lane_words / 2 != 0;
-    const Index lane = at / tile.lane_words % 32;
-    at /= 32 * tile.lane_words;
-    const int fragment = int(at % tile.fragments);
-    at /= tile.fragments;
+    const int in_group = int(at % (tile.fragments * 32 * tile.lane_words));
+    const int fragment = in_group / int(32 * tile.lane_words);
+    at /= tile.fragments * 32 * tile.lane_words;
     const Index own_group = at % tile.plan.group_block;
     at /= tile.plan.group_block;
     const Index stage = at % tile.stages;
@@ -939,14 +1289,16 @@ struct Fragments {
     }
     int sweep = 0;
     while (first_use(sweep + 1) <= from) ++sweep;
+    const Where where =
+        Where::at(in_group - first_fragment(from) * int(32 * tile.lane_words), used_in_sweep(from));
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
-    for (int i = first_fragment(from); i < fragment; ++i) rest &= rest - 1;
+    for (int i = 0; i < where.tile; ++i) rest &= rest - 1;
     const Index column =
-        (sweep * tile.sweep_tiles + __ffs(rest) - 1) * 8 + tile.tile_column(lane / 8, lane / 4 % 2);
+        sweep * tile.sweep_tiles * 8 + tile.column_of(__ffs(rest) - 1, where.column);
 
-    const Index k = step(from) * 8 + lane % 4 + (upper_k ? 4 : 0);
-    const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;
+    const Index k = step(from) * 8 + where.k;
+    const Index neighbour = tile.k_neighbour(k), word = tile.k_word(k);
     const Index in_block = column % tile.channel_columns;
     const Index channel_out = channel_block * tile.plan.channel_block + in_block;
     const Index tap = tile.tap(neighbour, column / tile.channel_columns);
@@ -961,7 +1313,7 @@ struct Fragments {
       return weight[((group * tile.ic + channel_in) * tile.oc + channel_out) * taps + tap];
     };
     if constexpr (tile.problem.split) {
-      return split_tf32(element(0), lower_part);
+      return split_tf32(element(0), where.part != 0);
     } else if constexpr (tile.per_word == 2) {
       return unsigned(element(0)) | unsigned(element(1)) << 16;
     } else {
@@ -1035,7 +1387,8 @@ struct Place {
   }
 };
 
-/// What a warp computes at a time: a chunk of cells, for one group and one sweep over columns.
+/// What a warp, or a warpgroup, computes at a time: a chunk of cells, for one group and one sweep
+/// over columns.
 template <class Problem, class Plan>
 struct Unit {
   int chunk, group, sweep;
@@ -1047,22 +1400,29 @@ struct Unit {
     group = tile.plan.group_block == 1 ? 0 : rest % unsigned(tile.plan.group_block);
     sweep = tile.sweeps == 1 ? 0 : rest / unsigned(tile.plan.group_block);
   }
+  /// The number of the first of the warp's 16 cells in a tile of them.
+  __device__ __forceinline__ unsigned first_cell(int cell_tile) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const unsigned first = chunk * unsigned(Plan::cell_tile);
+    if constexpr (!tile.plan.warpgroups) return first + cell_tile * 16;
+    return first + cell_tile * 64 + threadIdx.x / 32 % 4 * 16;
+  }
 };
 
-/// A cell of a box.
+/// A cell of a box; where there is none of a number, the first one stands in.
 template <class Problem, class Plan>
 struct Cell {
   int d, h, w;
   bool exists;
-  /// Number `row` of a unit's tile of 16; where the box ends, the last cell stands in.
-  __device__ __forceinline__ Cell(int chunk, int cell_tile, int row) {
+  __device__ __forceinline__ explicit Cell(unsigned number) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    unsigned number = chunk * unsigned(Plan::cell_tile) + cell_tile * 16 + row;
+    constexpr unsigned rows_w = unsigned(tile.rows_w), rows_d = unsigned(tile.rows_d);
     exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
-    if (!exists) number = unsigned(tile.cells) - 1;
-    w = number % unsigned(Plan::box_w);
-    h = number / unsigned(Plan::box_w) % unsigned(Plan::box_h);
-    d = number / unsigned(Plan::box_w * Plan::box_h);
+    if (!exists) number = 0;
+    w = number % rows_d % rows_w;
+    h = number % rows_d / rows_w;
+    d = number / rows_d;
+    if constexpr (tile.plan.warpgroups) exists &= w < int(Plan::box_w) && h < int(Plan::box_h);
   }
 };
 
@@ -1273,7 +1633,8 @@ struct Writer {
     if constexpr (!Problem::bias) {
       // What lies around the outputs does not matter.
       float4* const all = reinterpret_cast<float4*>(staged - misaligned(output));
-      for (int at = threadIdx.x; at < (count + unit) / unit; at += int(Plan::threads)) {
+      for (int at = threadIdx.x; at < int(parts(count + unit - 1, unit));
+           at += int(Plan::threads)) {
         all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
       }
     } else {
@@ -1381,54 +1742,82 @@ struct Epilogue {
   using Stored = typename Element::Stored;
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
-  static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
+  static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
   static constexpr int column_tiles = int(Plan::column_tile) / 8;
   static constexpr float largest = 3.402823466e38f;
+  static constexpr unsigned columns = unsigned(tiling_of<Problem, Plan>().channel_columns);
+  /// From eight columns a phase on, a tile has one phase: the same for all lanes.
+  static constexpr bool one_phase = columns % 8 == 0;
 
-  /// Two 16-bit outputs, of a cell's two phases along w, lie beside each other at an even offset,
-  /// and one thread has both sums: in tiles so many apart, or as its two sums of one tile.
-  static constexpr int pair_tiles = int(tiling_of<Problem, Plan>().channel_columns) / 8;
-  static constexpr bool pairs =
-      sizeof(Stored) == 2 && !Problem::channels_last && Problem::w.stride == 2 &&
-      Problem::w.kernel >= 2 && Problem::w.dilation % 2 == 1 && Problem::w.padding % 2 == 0 &&
-      tiling_of<Problem, Plan>().y_h % 2 == 0 && tiling_of<Problem, Plan>().y_d % 2 == 0 &&
-      tiling_of<Problem, Plan>().y_c % 2 == 0 &&
-      (tiling_of<Problem, Plan>().channel_columns == 1
-           ? tiling_of<Problem, Plan>().lane_column == 2
-           : tiling_of<Problem, Plan>().channel_columns % 8 == 0 &&
-                 column_tiles % (2 * pair_tiles + (pair_tiles == 0)) == 0);
+  /// Channels first: a lane stores two phases of a cell at once, in tiles so many apart.
+  static constexpr int pair_tiles = int(columns) / 8;
+  static constexpr bool pairs = !Problem::channels_last && tiling_of<Problem, Plan>().together == 2;
+
+  /// Channels last: a lane has so many channels in a row, in tiles that follow each other.
+  static constexpr int runs = int(tiling_of<Problem, Plan>().run_tiles);
+  static constexpr int together = int(tiling_of<Problem, Plan>().together);
+  static constexpr bool strides_allow = tiling_of<Problem, Plan>().y_w % together == 0 &&
+                                        tiling_of<Problem, Plan>().y_h % together == 0 &&
+                                        tiling_of<Problem, Plan>().y_d % together == 0 &&
+                                        tiling_of<Problem, Plan>().oc % together == 0;
 
   /// Writes sums plus bias to where they are staged; whether any of the sums is not finite.
   static __device__ __forceinline__ bool write(const Unit<Problem, Plan>& own, const At& at,
                                                const Output& out, const float* bias,
                                                const float (&sums)[column_tiles][cell_tiles][4]) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr unsigned columns = unsigned(tile.channel_columns);
-    // From eight columns a phase on, a tile has one phase: the same for all lanes.
-    constexpr bool one_phase = columns % 8 == 0;
+    const int lane = threadIdx.x % 32;
+    const unsigned first =
+        shared_address(out.staged) +
+        int(sizeof(Stored)) *
+            Output::offset(
+                own.group * int(tile.oc) + (one_phase ? int(tile.column_of(0, lane % 4 * 2)) : 0),
+                at.d.origin, at.h.origin, at.w.origin);
+    Target targets[cell_tiles][2];
+    bool alike = true;
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Cell<Problem, Plan> cell(own.first_cell(i) + lane / 4 + 8 * half);
+        targets[i][half] = Target(cell, at, out, first);
+        // Rows of sixteens: the other half of the tile lies in the same row.
+        if (half == 1 && !Plan::warpgroups && Plan::box_w % 16 == 0) {
+          targets[i][1].same_row(targets[i][0]);
+        }
+        alike &= targets[i][half].all() || targets[i][half].none();
+      }
+    }
+    // Inside, every cell has all of its phases, or none: fewer questions, and wide stores where the
+    // tile's first output is aligned for them.
+    if constexpr (pairs || runs > 1) {
+      alike &= reinterpret_cast<unsigned long long>(out.output) % (sizeof(Stored) * together) == 0;
+    }
+    const bool all_alike = __all_sync(~0u, alike);
+    if constexpr (runs > 1) {
+      return all_alike ? write_runs<true>(own, out, bias, sums, targets)
+                       : write_runs<false>(own, out, bias, sums, targets);
+    } else {
+      return all_alike ? write_cells<true>(own, out, bias, sums, targets)
+                       : write_cells<false>(own, out, bias, sums, targets);
+    }
+  }
+
+ private:
+  struct Target;
+
+  /// The same, with `alike` for cells that have all of their phases or none, pairs aligned.
+  template <bool alike>
+  static __device__ __forceinline__ bool write_cells(
+      const Unit<Problem, Plan>& own, const Output& out, const float* bias,
+      const float (&sums)[column_tiles][cell_tiles][4], const Target (&targets)[cell_tiles][2]) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
     const int lane = threadIdx.x % 32;
     const int first_channel = own.group * int(tile.oc);
     const int channels = tile.plan.group_block == 1
                              ? out.channels
                              : int(least(out.channels - first_channel, tile.oc));
-    const unsigned first =
-        shared_address(out.staged) +
-        int(sizeof(Stored)) *
-            Output::offset(first_channel + (one_phase ? int(tile.tile_column(lane % 4, 0)) : 0),
-                           at.d.origin, at.h.origin, at.w.origin);
-    Target targets[cell_tiles][2];
-#pragma unroll
-    for (int i = 0; i < cell_tiles; ++i) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const Cell<Problem, Plan> cell(own.chunk, i, lane / 4 + 8 * half);
-        targets[i][half] = Target(cell, at, out, first);
-        // Rows of sixteens: the other half of the tile lies in the same row.
-        if (half == 1 && Plan::box_w % 16 == 0) targets[i][1].same_row(targets[i][0]);
-      }
-    }
-    const bool even = reinterpret_cast<unsigned long long>(out.output) % 4 == 0;
-    bool not_finite = false;
+    float zeros[2] = {};  // what is not finite leaves a NaN here
 #pragma unroll
     for (int c = 0; c < column_tiles; ++c) {
       const int first_column = (own.sweep * column_tiles + c) * 8;
@@ -1438,7 +1827,7 @@ struct Epilogue {
         constexpr bool by_j = pairs && !one_phase;
         if (by_j && j == 1) continue;
         if (pairs && one_phase && c / pair_tiles % 2 == 1) continue;
-        const int in_tile = int(tile.tile_column(lane % 4, j));
+        const int in_tile = int(tile.column_of(0, lane % 4 * 2 + j));
         const unsigned column = one_phase ? first_column : first_column + in_tile;
         const unsigned phase = column / columns;
         const int channel = column % columns + (one_phase ? in_tile : 0);
@@ -1447,8 +1836,7 @@ struct Epilogue {
                             (tile.oc % columns == 0 || channel < channels);
         const int offset =
             phase_offset(phase) +
-            Output::offset(column % columns + (one_phase ? int(tile.tile_column(0, j)) : 0), 0, 0,
-                           0);
+            Output::offset(column % columns + (one_phase ? int(tile.column_of(0, j)) : 0), 0, 0, 0);
         const float start = Problem::bias && exists ? bias[first_channel + channel] : 0.0f;
 #pragma unroll
         for (int i = 0; i < cell_tiles; ++i) {
@@ -1456,35 +1844,109 @@ struct Epilogue {
           for (int half = 0; half < 2; ++half) {
             const Target& target = targets[i][half];
             const float sum = sums[c][i][half * 2 + j];
-            not_finite |= !(fabsf(sum) <= largest);
-            const auto rounded = [&](float value) {
-              return Element::rounded(Problem::bias ? value + start : value);
-            };
-            const bool here = exists && target.has(phase);
+            const float value = Problem::bias ? sum + start : sum;
+            zeros[half] = fmaf(sum, 0.0f, zeros[half]);
+            const bool here = exists && (alike ? !target.none() : target.has(phase));
             const unsigned address = target.address + offset * int(sizeof(Stored));
             if constexpr (pairs) {
               const float beside = by_j ? sums[c][i][half * 2 + 1]
                                         : sums[one_phase ? c + pair_tiles : c][i][half * 2 + j];
-              not_finite |= !(fabsf(beside) <= largest);
-              const bool there = exists && target.has(phase + 1);
-              const Stored lower = rounded(sum), upper = rounded(beside);
-              store_shared_if(address, unsigned(lower) | unsigned(upper) << 16,
-                              even && here && there);
-              if (!even || here != there) {
-                store_shared_if(address, lower, here);
-                store_shared_if(address + int(sizeof(Stored)), upper, there);
+              zeros[half] = fmaf(beside, 0.0f, zeros[half]);
+              const float beside_value = Problem::bias ? beside + start : beside;
+              if constexpr (alike) {
+                const float both[2] = {value, beside_value};
+                store_row<2>(address, both, here);
+              } else {
+                store_shared_if(address, Element::rounded(value), here);
+                store_shared_if(address + int(sizeof(Stored)), Element::rounded(beside_value),
+                                exists && target.has(phase + 1));
               }
             } else {
-              store_shared_if(address, rounded(sum), here);
+              store_shared_if(address, Element::rounded(value), here);
             }
           }
         }
       }
     }
-    return not_finite;
+    return zeros[0] != 0.0f || zeros[1] != 0.0f;
   }
 
- private:
+  /// The same where a lane has channels in a row.
+  template <bool alike>
+  static __device__ __forceinline__ bool write_runs(
+      const Unit<Problem, Plan>& own, const Output& out, const float* bias,
+      const float (&sums)[column_tiles][cell_tiles][4], const Target (&targets)[cell_tiles][2]) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const int first_channel = own.group * int(tile.oc);
+    const int channels = tile.plan.group_block == 1
+                             ? out.channels
+                             : int(least(out.channels - first_channel, tile.oc));
+    float zeros[2] = {};  // what is not finite leaves a NaN here
+#pragma unroll
+    for (int c = 0; c < column_tiles; c += runs) {
+      const unsigned column = (own.sweep * column_tiles + c) * 8;
+      const unsigned phase = column / columns;
+      const int in_phase = int(column % columns);
+      const int channel = in_phase + int(threadIdx.x) % 4 * together;
+      const int offset = phase_offset(phase) + Output::offset(in_phase, 0, 0, 0);
+      const bool exists = column_tiles * tile.sweeps * 8 == tile.live_phases * columns ||
+                          phase < unsigned(tile.live_phases);
+      float start[together] = {};
+      if constexpr (Problem::bias) {
+#pragma unroll
+        for (int e = 0; e < together; ++e) {
+          if (tile.oc % columns == 0 || channel + e < channels) {
+            start[e] = bias[first_channel + channel + e];
+          }
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const Target& target = targets[i][half];
+          const bool here = exists && (alike ? !target.none() : target.has(phase));
+          const unsigned address = target.address + offset * int(sizeof(Stored));
+          float value[together];
+#pragma unroll
+          for (int e = 0; e < together; ++e) {
+            const float sum = sums[c + e / 2][i][half * 2 + e % 2];
+            zeros[half] = fmaf(sum, 0.0f, zeros[half]);
+            value[e] = Problem::bias ? sum + start[e] : sum;
+          }
+          if constexpr (alike && strides_allow) {
+            store_row<together>(address, value,
+                                here && (tile.oc % columns == 0 || channel < channels));
+          } else {
+#pragma unroll
+            for (int e = 0; e < together; ++e) {
+              store_shared_if(address + e * int(sizeof(Stored)), Element::rounded(value[e]),
+                              here && (tile.oc % columns == 0 || channel + e < channels));
+            }
+          }
+        }
+      }
+    }
+    return zeros[0] != 0.0f || zeros[1] != 0.0f;
+  }
+
+  /// Outputs that lie in a row, aligned as the whole of them.
+  template <int count>
+  static __device__ __forceinline__ void store_row(unsigned address, const float (&value)[count],
+                                                   bool condition) {
+    constexpr int words = count * int(sizeof(Stored)) / 4;
+    unsigned word[words];
+#pragma unroll
+    for (int i = 0; i < words; ++i) {
+      if constexpr (sizeof(Stored) == 4) {
+        word[i] = __float_as_uint(Element::rounded(value[i]));
+      } else {
+        word[i] = Element::rounded(value[2 * i], value[2 * i + 1]);
+      }
+    }
+    store_shared_if(address, word, condition);
+  }
+
   static constexpr unsigned live_d = unsigned(phases_of<Problem::d>().live_count());
   static constexpr unsigned live_h = unsigned(phases_of<Problem::h>().live_count());
   static constexpr unsigned live_w = unsigned(phases_of<Problem::w>().live_count());
@@ -1513,15 +1975,24 @@ struct Epilogue {
       const int d = cell.d * int(Problem::d.stride), h = cell.h * int(Problem::h.stride),
                 w = cell.w * int(Problem::w.stride);
       address = kept(first + int(sizeof(Stored)) * Output::offset(0, d, h, w));
-      in_d = cell.exists                                        ? inside < Problem::d,
-      few ? live_w * live_h : 1 > (at.d.origin + d, out.size_d) : 0;
-      in_h = inside < Problem::h, few ? live_w : 1 > (at.h.origin + h, out.size_h);
+      constexpr int step_d = few ? int(live_w * live_h) : 1, step_h = few ? int(live_w) : 1;
+      in_d = cell.exists ? inside<Problem::d, step_d>(at.d.origin + d, out.size_d) : 0;
+      in_h = inside<Problem::h, step_h>(at.h.origin + h, out.size_h);
       in_w = inside<Problem::w, 1>(at.w.origin + w, out.size_w);
       if constexpr (few) in_d *= in_h;  // one bit for each combination, nothing is carried
     }
     __device__ __forceinline__ void same_row(const Target& other) {
       in_d = other.in_d;
       in_h = other.in_h;
+    }
+    __device__ __forceinline__ bool none() const {
+      return few ? in_d * in_w == 0 : in_d == 0 || in_h == 0 || in_w == 0;
+    }
+    __device__ __forceinline__ bool all() const {
+      constexpr unsigned d = unsigned((1ull << live_d) - 1), h = unsigned((1ull << live_h) - 1),
+                         w = unsigned((1ull << live_w) - 1);
+      return few ? (in_d * in_w) == unsigned((1ull << live_d * live_h * live_w) - 1)
+                 : in_d == d && in_h == h && in_w == w;
     }
     __device__ __forceinline__ bool has(unsigned phase) const {
       if constexpr (few) return (in_d * in_w & 1u << phase) != 0;
@@ -1614,40 +2085,149 @@ struct Repair {
 
 }  // namespace phaseconv
 
-// The phase_mma family: a block computes all phases of a box of cells on tensor cores, box after
-// box. Weights stay in shared memory; each warp multiplies the staged inputs of its cells with
-// them; the sums meet in shared memory and leave it in long runs. While a tile's sums are gathered
-// and written, the inputs of the next one arrive; while one block waits, others of its
-// multiprocessor multiply. tiling.cuh has the geometry.
-//
-// Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
+// What the blocks of the matrix-product families have in common: the parts of their shared memory,
+// and how tables, biases and weights come there.
+
+namespace phaseconv {
+
+template <class Problem, class Plan, class Staged>
+struct Block {
+  using Stored = typename Problem::Element::Stored;
+  using Packed = Fragments<Problem, Plan>;
+  using Output = Writer<Problem, Plan>;
+  using At = Place<Problem, Plan>;
+  static constexpr int threads = int(Plan::threads);
+  static constexpr int weight_buffers = tiling_of<Problem, Plan>().stages == 1 ? 1
+                                        : Plan::warpgroups                     ? 2
+                                                                               : int(Plan::buffers);
+  static constexpr int input_buffers = int(tiling_of<Problem, Plan>().input_buffers);
+  static constexpr bool folded = tiling_of<Problem, Plan>().folded;
+
+  unsigned char* shared;
+  const unsigned* packed;
+  const Stored* bias_in_memory;
+
+  /// So many tiles are computed at a time, one a block: blocks keep their channel block, and so
+  /// their weights.
+  static __device__ __forceinline__ unsigned together() {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return gridDim.x < tile.channel_blocks ? gridDim.x
+                                           : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
+  }
+
+  __device__ __forceinline__ unsigned* weights(int piece) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return reinterpret_cast<unsigned*>(shared + piece % weight_buffers * int(tile.weight_bytes));
+  }
+  __device__ __forceinline__ int* table() const {
+    return reinterpret_cast<int*>(shared + tiling_of<Problem, Plan>().table_at);
+  }
+  __device__ __forceinline__ float* bias() const {
+    return reinterpret_cast<float*>(shared + tiling_of<Problem, Plan>().bias_at);
+  }
+  __device__ __forceinline__ Staged* inputs(int piece) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return reinterpret_cast<Staged*>(shared + tile.input_at +
+                                     piece % input_buffers * int(tile.input_bytes));
+  }
+  /// What tells that raw inputs have come.
+  __device__ __forceinline__ unsigned long long* barrier() const {
+    return reinterpret_cast<unsigned long long*>(shared + tiling_of<Problem, Plan>().input_at) - 1;
+  }
+  __device__ __forceinline__ Stored* raw() const {
+    return reinterpret_cast<Stored*>(shared + tiling_of<Problem, Plan>().raw_at);
+  }
+  /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
+  __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return Output(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
+                      at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
+                  shared + tile.output_at + (turn % unsigned(Plan::buffers)) * tile.output_bytes,
+                  at.channels(), at.d.size, at.h.size, at.w.size);
+  }
+
+  static constexpr int sweeps_listed =
+      folded ? 0 : int(round_up(tiling_of<Problem, Plan>().sweeps + 1, 2));
+
+  /// The first use of each sweep, where the words of each use are staged.
+  __device__ __forceinline__ void fill_table() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    for (int i = threadIdx.x; i < int(tile.table_numbers); i += threads) {
+      const int sweep = i < int(tile.sweeps) ? i : int(tile.sweeps);
+      table()[i] = i < sweeps_listed ? Packed::first_use(sweep) : Plan::offsets(i - sweeps_listed);
+    }
+  }
+  __device__ __forceinline__ const int* offsets() const { return table() + sweeps_listed; }
+  /// The uses of a sweep.
+  __device__ __forceinline__ int first_use(int sweep) const { return folded ? 0 : table()[sweep]; }
+  __device__ __forceinline__ int end_of_uses(int sweep) const {
+    return folded ? int(tiling_of<Problem, Plan>().steps) : table()[sweep + 1];
+  }
+
+  /// Zeros where no input will be staged: products of cells that do not exist read it.
+  __device__ __forceinline__ void clear_inputs() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int count = input_buffers * int(tile.input_bytes) / 16;
+    for (int i = threadIdx.x; i < count; i += threads) {
+      reinterpret_cast<uint4*>(shared + tile.input_at)[i] = {0, 0, 0, 0};
+    }
+  }
+
+  __device__ __forceinline__ void fill_bias(const At& at) const {
+    for (int i = int(threadIdx.x); i < at.channels(); i += threads) {
+      bias()[i] = Problem::Element::value(__ldg(bias_in_memory + at.first_channel() + i));
+    }
+  }
+
+  /// Starts to bring the weights of a stage.
+  __device__ __forceinline__ void fetch_weights(const At& at, int stage, int piece) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
+    unsigned* const to = weights(piece);
+    for (int i = int(threadIdx.x) * 4; i < int(tile.weight_words); i += threads * 4) {
+      copy_to_shared<16>(to + i, from + i, true);
+    }
+  }
+
+  /// What stages the inputs of a stage: `Stager` says how.
+  template <class Stager>
+  __device__ __forceinline__ Stager inputs_of(const Stored* input, const At& at, int stage,
+                                              int piece) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
+                     w = phases_of<Problem::w>();
+    constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
+    return {input + at.image * Problem::in_channels * positions,
+            inputs(piece),
+            at.group,
+            stage * int(tile.words * tile.per_word),
+            at.d.cell - int(d.max_shift()),
+            at.h.cell - int(h.max_shift()),
+            at.w.cell - int(w.max_shift() + tile.lead)};
+  }
+};
+
+}  // namespace phaseconv
+
+// What a warp does with the staged inputs of its cells: it loads them as fragments, step by step,
+// and multiplies them with those of the weights (mma.cuh).
 
 namespace phaseconv {
 
 template <class Problem, class Plan>
-struct PhaseMma {
+struct WarpProducts {
   using Element = typename Problem::Element;
-  using Stored = typename Element::Stored;
   using Packed = Fragments<Problem, Plan>;
-  using Output = Writer<Problem, Plan>;
-  using At = Place<Problem, Plan>;
-  using Own = Unit<Problem, Plan>;
-  using Staged = typename Stage<Problem, Plan>::Staged;
+  using Stager = Stage<Problem, Plan>;
+  using Staged = typename Stager::Staged;
+  using Shared = Block<Problem, Plan, Staged>;
   using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
-
   using PackedColumns = typename Multiply::Columns::Packed;
 
-  static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
-  static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
-  static constexpr int cell_tiles = int(Plan::cell_tile) / 16;
+  static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
   static constexpr int column_tiles = int(Plan::column_tile) / 8;
   static constexpr int steps = int(tiling_of<Problem, Plan>().steps);
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
-  static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
-  static constexpr int buffers = int(Plan::buffers);
-  static constexpr bool some_without_taps =
-      tiling_of<Problem, Plan>().live_phases <
-      Problem::d.stride * Problem::h.stride * Problem::w.stride;
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
   /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps.
   static constexpr int steps_together = 8;
@@ -1656,182 +2236,11 @@ struct PhaseMma {
   static constexpr bool apart =
       Multiply::split && column_tiles * cell_tiles * (moves ? 3 : 2) <= 16;
 
-  const Stored* input;
-  const unsigned* packed;
-  const Stored* bias;
-  Stored* output;
+  using Sums = float[column_tiles][cell_tiles][4];
 
-  __device__ __forceinline__ void run() const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    extern __shared__ __align__(128) unsigned char shared[];
-    // Blocks keep their channel block, and so their weights.
-    const unsigned together = gridDim.x < tile.channel_blocks
-                                  ? gridDim.x
-                                  : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
-    unsigned number = blockIdx.x;
-    if (number >= together) return;
-
-    const Shared own{shared};
-    fill_table(own.table());
-    At at(number);
-    bool new_channels = true;
-    int piece = 0;  // of inputs, as they are staged one after the other
-    unsigned turn = 0;
-    fetch_weights(own, at, 0, 0);
-    fetch_inputs(own, at, 0, 0);
-#pragma unroll 1
-    for (;; ++turn) {
-      const unsigned next = number + together;
-      const bool ends = next >= unsigned(tile.tiles);
-      const At coming(ends ? number : next);
-      const Output out(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
-                           at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
-                       shared + tile.output_at + (turn % buffers) * tile.output_bytes,
-                       at.channels(), at.d.size, at.h.size, at.w.size);
-      bool not_finite = false;
-#pragma unroll 1
-      for (int round = 0; round < rounds; ++round) {
-        const unsigned unit = round * unsigned(tile.warps) + threadIdx.x / 32;
-        const bool works = tile.units % tile.warps == 0 || unit < unsigned(tile.units);
-        const Own job(unit);
-        float sums[column_tiles][cell_tiles][4] = {};
-#pragma unroll 1
-        for (int stage = 0; stage < stages; ++stage) {
-          const bool last = round == rounds - 1 && stage == stages - 1;
-          const bool starts = stages > 1 || round == 0, finishes = stages > 1 || last;
-          // What is staged next, if anything is.
-          const bool more = !ends || (stages > 1 && !last);
-          const At& whose = stages == 1 || last ? coming : at;
-          const int next_stage = stage == stages - 1 ? 0 : stage + 1;
-          if (starts) {
-            wait_for_copies_to_shared();
-            if constexpr (buffers > 1) wait_for_bulk_reads<buffers - 1>();
-            __syncthreads();
-            if (new_channels && stage == 0 && round == 0) {
-              if (Problem::bias) fill_bias(own.bias(), at);
-              // With one buffer there is a barrier, and a better time for weights, below.
-              if constexpr (buffers > 1) {
-                if (stages == 1 && turn > 0) fetch_weights(own, at, 0, 0);
-                wait_for_copies_to_shared();
-                __syncthreads();
-              }
-            }
-            if (buffers > 1 && more) {
-              if (stages > 1) fetch_weights(own, whose, next_stage, piece + 1);
-              fetch_inputs(own, whose, next_stage, piece + 1);
-            }
-          }
-          if (works) multiply(job, own, piece, sums);
-          if constexpr (buffers == 1) {
-            if (finishes || round == 0) {
-              // Now nobody reads these inputs any more, nor the outputs of the tile before.
-              wait_for_bulk_reads<0>();
-              __syncthreads();
-            }
-            if (finishes && more) {
-              if (stages > 1 || coming.group != at.group ||
-                  coming.channel_block != at.channel_block) {
-                fetch_weights(own, whose, next_stage, piece + 1);
-              }
-              fetch_inputs(own, whose, next_stage, piece + 1);
-            }
-          }
-          if (finishes) ++piece;
-        }
-        if constexpr (some_without_taps) {
-          if (round == 0) {
-            out.fill(own.bias());
-            __syncthreads();
-          }
-        }
-        if (works) {
-          not_finite |= Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
-        }
-      }
-      fence_before_bulk_copies();
-      if (__syncthreads_or(not_finite)) {
-        Repair<Problem, Plan>{input, packed, bias}(number, out);
-        fence_before_bulk_copies();
-        __syncthreads();
-      }
-      out.store();
-      if (ends) break;
-      new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
-      number = next;
-      at = coming;
-    }
-    wait_for_bulk_reads<0>();
-  }
-
- private:
-  /// The parts of shared memory.
-  struct Shared {
-    unsigned char* start;
-    __device__ __forceinline__ unsigned* weights(int piece) const {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      const int buffer = tile.stages > 1 ? piece % buffers : 0;
-      return reinterpret_cast<unsigned*>(start + buffer * int(tile.weight_bytes));
-    }
-    __device__ __forceinline__ int* table() const {
-      return reinterpret_cast<int*>(start + tiling_of<Problem, Plan>().table_at);
-    }
-    __device__ __forceinline__ float* bias() const {
-      return reinterpret_cast<float*>(start + tiling_of<Problem, Plan>().bias_at);
-    }
-    __device__ __forceinline__ Staged* inputs(int piece) const {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      return reinterpret_cast<Staged*>(start + tile.input_at +
-                                       piece % buffers * int(tile.input_bytes));
-    }
-  };
-
-  static constexpr int sweeps_listed =
-      folded ? 0 : int(round_up(tiling_of<Problem, Plan>().sweeps + 1, 2));
-
-  /// The first use of each sweep, where the words of each use are staged.
-  static __device__ __forceinline__ void fill_table(int* table) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    for (int i = threadIdx.x; i < int(tile.table_numbers); i += int(Plan::threads)) {
-      const int sweep = i < int(tile.sweeps) ? i : int(tile.sweeps);
-      table[i] = i < sweeps_listed ? Packed::first_use(sweep) : Plan::offsets(i - sweeps_listed);
-    }
-  }
-
-  __device__ __forceinline__ void fill_bias(float* staged, const At& at) const {
-    for (int i = threadIdx.x; i < at.channels(); i += int(Plan::threads)) {
-      staged[i] = Element::value(__ldg(bias + at.first_channel() + i));
-    }
-  }
-
-  /// Starts to bring the weights of a stage.
-  __device__ __forceinline__ void fetch_weights(const Shared& own, const At& at, int stage,
-                                                int piece) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
-    unsigned* const to = own.weights(piece);
-    for (int i = threadIdx.x * 4; i < int(tile.weight_words); i += int(Plan::threads) * 4) {
-      copy_to_shared<16>(to + i, from + i, true);
-    }
-  }
-
-  /// Starts to bring the inputs of a stage.
-  __device__ __forceinline__ void fetch_inputs(const Shared& own, const At& at, int stage,
-                                               int piece) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
-                     w = phases_of<Problem::w>();
-    constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
-    Stage<Problem, Plan>{input + at.image * Problem::in_channels * positions,
-                         own.inputs(piece),
-                         at.group,
-                         stage * int(tile.words * tile.per_word),
-                         at.d.cell - int(d.max_shift()),
-                         at.h.cell - int(h.max_shift()),
-                         at.w.cell - int(w.max_shift() + tile.lead)}();
-  }
-
-  static __device__ __forceinline__ void multiply(const Own& job, const Shared& own, int piece,
-                                                  float (&sums)[column_tiles][cell_tiles][4]) {
+  /// Adds the products of a unit's cells with the weights of a stage.
+  static __device__ __forceinline__ void add(const Unit<Problem, Plan>& job, const Shared& own,
+                                             int piece, Sums& sums) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const int lane = threadIdx.x % 32;
     const Staged* cells[cell_tiles][2];
@@ -1839,7 +2248,7 @@ struct PhaseMma {
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Cell<Problem, Plan> cell(job.chunk, i, lane / 4 + 8 * half);
+        const Cell<Problem, Plan> cell(job.first_cell(i) + lane / 4 + 8 * half);
         cells[i][half] = own.inputs(piece) + job.group * int(tile.words * tile.x_word) +
                          cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
                          (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);
@@ -1848,9 +2257,8 @@ struct PhaseMma {
     const PackedColumns* const weights =
         reinterpret_cast<const PackedColumns*>(own.weights(piece)) +
         job.group * int(tile.fragments * 32) + lane;
-    const int* const table = own.table() + sweeps_listed;
-    const int begin = folded ? 0 : own.table()[job.sweep];
-    const int end = folded ? steps : own.table()[job.sweep + 1];
+    const int* const table = own.offsets();
+    const int begin = own.first_use(job.sweep), end = own.end_of_uses(job.sweep);
     if constexpr (!moves && !apart) {
       add_uses(begin, end, table, cells, weights, sums, sums);
     } else {
@@ -1878,6 +2286,7 @@ struct PhaseMma {
     }
   }
 
+ private:
   /// Where words t and t + 4 of a use are staged, counted from a cell (with whole steps, from its
   /// word t).
   static __device__ __forceinline__ int2 input_offsets(int use, const int* table) {
@@ -1923,6 +2332,141 @@ struct PhaseMma {
 
 }  // namespace phaseconv
 
+// The phase_mma family: a block computes all phases of a box of cells on tensor cores, box after
+// box. Weights stay in shared memory; each warp multiplies the staged inputs of its cells with
+// them; the sums meet in shared memory and leave it in long runs. While a tile's sums are gathered
+// and written, the inputs of the next one arrive; while one block waits, others of its
+// multiprocessor multiply. tiling.cuh has the geometry.
+//
+// Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct PhaseMma {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  using Packed = Fragments<Problem, Plan>;
+  using Output = Writer<Problem, Plan>;
+  using At = Place<Problem, Plan>;
+  using Own = Unit<Problem, Plan>;
+  using Multiply = WarpProducts<Problem, Plan>;
+  using Stager = typename Multiply::Stager;
+  using Shared = typename Multiply::Shared;
+
+  static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
+  static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
+  static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
+  static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
+  static constexpr int buffers = int(Plan::buffers);
+  static constexpr bool some_without_taps =
+      tiling_of<Problem, Plan>().live_phases <
+      Problem::d.stride * Problem::h.stride * Problem::w.stride;
+
+  const Stored* input;
+  const unsigned* packed;
+  const Stored* bias;
+  Stored* output;
+
+  __device__ __forceinline__ void run() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    extern __shared__ __align__(128) unsigned char shared[];
+    const unsigned together = Shared::together();
+    unsigned number = blockIdx.x;
+    if (number >= together) return;
+
+    const Shared own{shared, packed, bias};
+    own.fill_table();
+    At at(number);
+    bool new_channels = true;
+    int piece = 0;  // of inputs, as they are staged one after the other
+    unsigned turn = 0;
+    own.fetch_weights(at, 0, 0);
+    own.template inputs_of<Stager>(input, at, 0, 0)();
+#pragma unroll 1
+    for (;; ++turn) {
+      const unsigned next = number + together;
+      const bool ends = next >= unsigned(tile.tiles);
+      const At coming(ends ? number : next);
+      const Output out = own.outputs(output, at, turn);
+      bool not_finite = false;
+#pragma unroll 1
+      for (int round = 0; round < rounds; ++round) {
+        const unsigned unit = round * unsigned(tile.warps) + threadIdx.x / 32;
+        const bool works = tile.units % tile.warps == 0 || unit < unsigned(tile.units);
+        const Own job(unit);
+        typename Multiply::Sums sums = {};
+#pragma unroll 1
+        for (int stage = 0; stage < stages; ++stage) {
+          const bool last = round == rounds - 1 && stage == stages - 1;
+          const bool starts = stages > 1 || round == 0, finishes = stages > 1 || last;
+          // What is staged next, if anything is.
+          const bool more = !ends || (stages > 1 && !last);
+          const At& whose = stages == 1 || last ? coming : at;
+          const int next_stage = stage == stages - 1 ? 0 : stage + 1;
+          if (starts) {
+            wait_for_copies_to_shared();
+            if constexpr (buffers > 1) wait_for_bulk_reads<buffers - 1>();
+            __syncthreads();
+            if (new_channels && stage == 0 && round == 0) {
+              if (Problem::bias) own.fill_bias(at);
+              // With one buffer there is a barrier, and a better time for weights, below.
+              if constexpr (buffers > 1) {
+                if (stages == 1 && turn > 0) own.fetch_weights(at, 0, 0);
+                wait_for_copies_to_shared();
+                __syncthreads();
+              }
+            }
+            if (buffers > 1 && more) {
+              if (stages > 1) own.fetch_weights(whose, next_stage, piece + 1);
+              own.template inputs_of<Stager>(input, whose, next_stage, piece + 1)();
+            }
+          }
+          if (works) Multiply::add(job, own, piece, sums);
+          if constexpr (buffers == 1) {
+            if (finishes || round == 0) {
+              // Now nobody reads these inputs any more, nor the outputs of the tile before.
+              wait_for_bulk_reads<0>();
+              __syncthreads();
+            }
+            if (finishes && more) {
+              if (stages > 1 || coming.group != at.group ||
+                  coming.channel_block != at.channel_block) {
+                own.fetch_weights(whose, next_stage, piece + 1);
+              }
+              own.template inputs_of<Stager>(input, whose, next_stage, piece + 1)();
+            }
+          }
+          if (finishes) ++piece;
+        }
+        if constexpr (some_without_taps) {
+          if (round == 0) {
+            out.fill(own.bias());
+            __syncthreads();
+          }
+        }
+        if (works) {
+          not_finite |= Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
+        }
+      }
+      fence_before_bulk_copies();
+      if (__syncthreads_or(not_finite)) {
+        Repair<Problem, Plan>{input, packed, bias}(number, out);
+        fence_before_bulk_copies();
+        __syncthreads();
+      }
+      out.store();
+      if (ends) break;
+      new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
+      number = next;
+      at = coming;
+    }
+    wait_for_bulk_reads<0>();
+  }
+};
+
+}  // namespace phaseconv
+
 // n4,ic32,oc32,g4,i32x64x128,k3,s2,p1
 // phase_mma:cells32,threads256,box1x2x128,block8,columns64,groups1,inputs8,buffers1,resident2
 namespace phaseconv::generated_0 {
@@ -1956,6 +2500,7 @@ struct ThePlan {
   static constexpr int column_tile = 64;
   static constexpr int threads = 256;
   static constexpr int buffers = 1;
+  static constexpr bool warpgroups = false;
   static __device__ int first_use(int i) { return list_of_first_use[i]; }
   static __device__ int step(int i) { return list_of_step[i]; }
   static __device__ int used_tiles(int i) { return list_of_used_tiles[i]; }

@@ -12,6 +12,12 @@ struct BF16 {
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow) : "f"(x));
     return narrow;
   }
+  /// Two, the first one in the lower half.
+  static __device__ unsigned rounded(float lower, float upper) {
+    unsigned both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(upper), "f"(lower));
+    return both;
+  }
 };
 
 }  // namespace phaseconv

@@ -22,6 +22,24 @@ __device__ __forceinline__ void store_shared_if(unsigned address, unsigned value
 __device__ __forceinline__ void store_shared_if(unsigned address, float value, bool condition) {
   store_shared_if(address, __float_as_uint(value), condition);
 }
+template <int words>
+__device__ __forceinline__ void store_shared_if(unsigned address, const unsigned (&word)[words],
+                                                bool condition) {
+  if constexpr (words == 4) {
+    asm volatile(
+        "{.reg .pred p; setp.ne.u32 p, %5, 0; @p st.shared.v4.u32 [%0], {%1, %2, %3, %4};}" ::"r"(
+            address),
+        "r"(word[0]), "r"(word[1]), "r"(word[2]), "r"(word[3]), "r"(unsigned(condition))
+        : "memory");
+  } else if constexpr (words == 2) {
+    asm volatile(
+        "{.reg .pred p; setp.ne.u32 p, %3, 0; @p st.shared.v2.u32 [%0], {%1, %2};}" ::"r"(address),
+        "r"(word[0]), "r"(word[1]), "r"(unsigned(condition))
+        : "memory");
+  } else {
+    store_shared_if(address, word[0], condition);
+  }
+}
 /// Keeps a value in its register: it is not worked out anew wherever it is used.
 __device__ __forceinline__ unsigned kept(unsigned value) {
   asm volatile("" : "+r"(value));
@@ -61,6 +79,39 @@ __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from
                "r"(shared_address(from)), "r"(bytes)
                : "memory");
 }
+/// Copies to shared memory, aligned the same way; `done` counts the bytes that came.
+__device__ __forceinline__ void bulk_copy_to_shared(void* to, const void* from, unsigned bytes,
+                                                    unsigned long long* done) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
+      "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(done))
+      : "memory");
+}
+/// A barrier in shared memory that so many threads arrive at, after bytes were announced and came.
+__device__ __forceinline__ void start_barrier(unsigned long long* barrier, int threads) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+               "r"(threads)
+               : "memory");
+}
+__device__ __forceinline__ void expect_bytes(unsigned long long* barrier, unsigned bytes) {
+  asm volatile(
+      "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
+}
+__device__ __forceinline__ void arrive(unsigned long long* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
+/// Waits until the barrier was passed an odd (parity 0) or even number of times.
+__device__ __forceinline__ void wait_for_barrier(unsigned long long* barrier, unsigned parity) {
+  asm volatile(
+      "{.reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; "
+      "@!done bra again;}" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
 /// Waits until this thread's bulk copies, but for the latest `groups` groups of them, have read
 /// their shared memory.
 template <int groups>
@@ -75,6 +126,12 @@ __device__ __forceinline__ void commit_bulk_copies() {
 inline constexpr bool has_bulk_copies = false;
 __device__ __forceinline__ void fence_before_bulk_copies() {}
 __device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
+__device__ __forceinline__ void bulk_copy_to_shared(void*, const void*, unsigned,
+                                                    unsigned long long*) {}
+__device__ __forceinline__ void start_barrier(unsigned long long*, int) {}
+__device__ __forceinline__ void expect_bytes(unsigned long long*, unsigned) {}
+__device__ __forceinline__ void arrive(unsigned long long*) {}
+__device__ __forceinline__ void wait_for_barrier(unsigned long long*, unsigned) {}
 template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {}
 __device__ __forceinline__ void commit_bulk_copies() {}

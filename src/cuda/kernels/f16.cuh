@@ -16,6 +16,12 @@ struct F16 {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(narrow) : "f"(x));
     return narrow;
   }
+  /// Two, the first one in the lower half.
+  static __device__ unsigned rounded(float lower, float upper) {
+    unsigned both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(upper), "f"(lower));
+    return both;
+  }
 };
 
 }  // namespace phaseconv

@@ -2,7 +2,9 @@
 //
 //     [group][channel block][stage][fragment: sweep, step, column tile][lane][k = t, t + 4]
 //
-// and of float32 the upper parts of both, then the lower ones (mma.cuh).
+// and of float32 the upper parts of both, then the lower ones (mma.cuh). For warpgroups (wgmma.cuh)
+//
+//     [group][channel block][stage][sweep, step][k / 4 % 2][part][column of the used tiles][k % 4]
 //
 // Only the fragments that are used are there. The groups of a tile follow each
 // other, so that their weights are one piece of memory where there is one channel block.
@@ -17,7 +19,8 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::h, Problem::w, int(sizeof(typename Problem::Element::Stored)),
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
-       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers});
+       Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
+       Plan::warpgroups});
   return tiling;
 }
 
@@ -65,35 +68,77 @@ struct Fragments {
                                  Index channel_out, Index neighbour, Index phase) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const Index staged = tile.words * tile.per_word;
-    const Index k = neighbour * tile.neighbour_words + channel_in % staged / tile.per_word;
+    const Index k = tile.k_of(neighbour, channel_in % staged / tile.per_word);
     const Index column = phase * tile.channel_columns + channel_out % tile.plan.channel_block;
-    const int sweep = int(column / 8 / tile.sweep_tiles),
-              in_pass = int(column / 8 % tile.sweep_tiles);
+    const int sweep = int(column / 8 / tile.sweep_tiles);
+    const Tiling::MatrixColumn matrix = tile.matrix_column(column % (tile.sweep_tiles * 8));
     int use = first_use(sweep);
     while (step(use) != int(k / 8)) ++use;
-    const unsigned before = used_tiles(use) & ((1u << in_pass) - 1);
-    const Index fragment = first_fragment(use) + __popc(before);
-    const Index lane = tile.matrix_column(column % 8) * 4 + k % 4;
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
-        (fragment * 32 + lane) * tile.lane_words + k % 8 / 4;
+        first_fragment(use) * 32 * tile.lane_words;
+    const Where where{__popc(used_tiles(use) & ((1u << int(matrix.tile)) - 1)), int(matrix.column),
+                      int(k % 8), 0};
+    const int tiles = used_in_sweep(use);
     if constexpr (tile.problem.split) {
-      return __uint_as_float(at[0]) + __uint_as_float(at[2]);
+      Where lower = where;
+      lower.part = 1;
+      return __uint_as_float(at[where.place(tiles)]) + __uint_as_float(at[lower.place(tiles)]);
     } else if constexpr (tile.per_word == 2) {
-      return Element::operand(Stored(channel_in % 2 ? *at >> 16 : *at & 0xffffu));
+      const unsigned word = at[where.place(tiles)];
+      return Element::operand(Stored(channel_in % 2 ? word >> 16 : word & 0xffffu));
     } else {
-      return __uint_as_float(*at);
+      return __uint_as_float(at[where.place(tiles)]);
     }
   }
 
  private:
+  static __device__ __forceinline__ int used_in_sweep(int use) {
+    constexpr int tiles = int(tiling_of<Problem, Plan>().sweep_tiles);
+    return __popc(used_tiles(use) & unsigned((1ull << tiles) - 1));
+  }
+
+  /// A word of a use: of which of its tiles, which column (of the matrix) and k in it, which part.
+  struct Where {
+    int tile, column, k, part;
+    static constexpr int part_count = int(tiling_of<Problem, Plan>().lane_words) / 2;
+
+    __device__ int place(int tiles) const {
+      if constexpr (tiling_of<Problem, Plan>().plan.warpgroups) {
+        return (((k / 4 * part_count + part) * tiles + tile) * 8 + column) * 4 + k % 4;
+      } else {
+        return ((tile * 8 + column) * 4 + k % 4) * (2 * part_count) + part * 2 + k / 4;
+      }
+    }
+    static __device__ Where at(int place, int tiles) {
+      Where where;
+      if constexpr (tiling_of<Problem, Plan>().plan.warpgroups) {
+        where.k = place % 4;
+        place /= 4;
+        where.column = place % 8;
+        place /= 8;
+        where.tile = place % tiles;
+        place /= tiles;
+        where.part = place % part_count;
+        where.k += place / part_count * 4;
+      } else {
+        where.k = place % 2 * 4;
+        place /= 2;
+        where.part = place % part_count;
+        place /= part_count;
+        where.k += place % 4;
+        where.column = place / 4 % 8;
+        where.tile = place / 32;
+      }
+      return where;
+    }
+  };
+
   static __device__ unsigned word(const Stored* weight, Index at) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const bool upper_k = at % 2 != 0, lower_part = at % tile.lane_words / 2 != 0;
-    const Index lane = at / tile.lane_words % 32;
-    at /= 32 * tile.lane_words;
-    const int fragment = int(at % tile.fragments);
-    at /= tile.fragments;
+    const int in_group = int(at % (tile.fragments * 32 * tile.lane_words));
+    const int fragment = in_group / int(32 * tile.lane_words);
+    at /= tile.fragments * 32 * tile.lane_words;
     const Index own_group = at % tile.plan.group_block;
     at /= tile.plan.group_block;
     const Index stage = at % tile.stages;
@@ -110,14 +155,16 @@ struct Fragments {
     }
     int sweep = 0;
     while (first_use(sweep + 1) <= from) ++sweep;
+    const Where where =
+        Where::at(in_group - first_fragment(from) * int(32 * tile.lane_words), used_in_sweep(from));
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
-    for (int i = first_fragment(from); i < fragment; ++i) rest &= rest - 1;
+    for (int i = 0; i < where.tile; ++i) rest &= rest - 1;
     const Index column =
-        (sweep * tile.sweep_tiles + __ffs(rest) - 1) * 8 + tile.tile_column(lane / 8, lane / 4 % 2);
+        sweep * tile.sweep_tiles * 8 + tile.column_of(__ffs(rest) - 1, where.column);
 
-    const Index k = step(from) * 8 + lane % 4 + (upper_k ? 4 : 0);
-    const Index neighbour = k / tile.neighbour_words, word = k % tile.neighbour_words;
+    const Index k = step(from) * 8 + where.k;
+    const Index neighbour = tile.k_neighbour(k), word = tile.k_word(k);
     const Index in_block = column % tile.channel_columns;
     const Index channel_out = channel_block * tile.plan.channel_block + in_block;
     const Index tap = tile.tap(neighbour, column / tile.channel_columns);
@@ -132,7 +179,7 @@ struct Fragments {
       return weight[((group * tile.ic + channel_in) * tile.oc + channel_out) * taps + tap];
     };
     if constexpr (tile.problem.split) {
-      return split_tf32(element(0), lower_part);
+      return split_tf32(element(0), where.part != 0);
     } else if constexpr (tile.per_word == 2) {
       return unsigned(element(0)) | unsigned(element(1)) << 16;
     } else {

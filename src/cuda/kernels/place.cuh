@@ -62,7 +62,8 @@ struct Place {
   }
 };
 
-/// What a warp computes at a time: a chunk of cells, for one group and one sweep over columns.
+/// What a warp, or a warpgroup, computes at a time: a chunk of cells, for one group and one sweep
+/// over columns.
 template <class Problem, class Plan>
 struct Unit {
   int chunk, group, sweep;
@@ -74,22 +75,29 @@ struct Unit {
     group = tile.plan.group_block == 1 ? 0 : rest % unsigned(tile.plan.group_block);
     sweep = tile.sweeps == 1 ? 0 : rest / unsigned(tile.plan.group_block);
   }
+  /// The number of the first of the warp's 16 cells in a tile of them.
+  __device__ __forceinline__ unsigned first_cell(int cell_tile) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const unsigned first = chunk * unsigned(Plan::cell_tile);
+    if constexpr (!tile.plan.warpgroups) return first + cell_tile * 16;
+    return first + cell_tile * 64 + threadIdx.x / 32 % 4 * 16;
+  }
 };
 
-/// A cell of a box.
+/// A cell of a box; where there is none of a number, the first one stands in.
 template <class Problem, class Plan>
 struct Cell {
   int d, h, w;
   bool exists;
-  /// Number `row` of a unit's tile of 16; where the box ends, the last cell stands in.
-  __device__ __forceinline__ Cell(int chunk, int cell_tile, int row) {
+  __device__ __forceinline__ explicit Cell(unsigned number) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    unsigned number = chunk * unsigned(Plan::cell_tile) + cell_tile * 16 + row;
+    constexpr unsigned rows_w = unsigned(tile.rows_w), rows_d = unsigned(tile.rows_d);
     exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
-    if (!exists) number = unsigned(tile.cells) - 1;
-    w = number % unsigned(Plan::box_w);
-    h = number / unsigned(Plan::box_w) % unsigned(Plan::box_h);
-    d = number / unsigned(Plan::box_w * Plan::box_h);
+    if (!exists) number = 0;
+    w = number % rows_d % rows_w;
+    h = number % rows_d / rows_w;
+    d = number / rows_d;
+    if constexpr (tile.plan.warpgroups) exists &= w < int(Plan::box_w) && h < int(Plan::box_h);
   }
 };
 

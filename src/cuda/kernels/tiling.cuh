@@ -13,6 +13,13 @@
 // several of which make a sweep. A weight is zero where no tap leads from the neighbour to the
 // phase: where a step has one neighbour, and a tile (in unrolled code) or a sweep (in loops) has
 // one phase, what is all zero is left out.
+//
+// Warps load their operands (mma), or warpgroups, four warps, name them where they lie in shared
+// memory (wgmma). Then a position's inputs lie together, 16 bytes of them in each plane of chunks,
+// and a warpgroup's cells are 64 staged positions after each other: those between the rows of a box
+// are computed too, and dropped.
+//
+// layout.cuh says where all of it lies, numbering.cuh how cells, columns and k are counted.
 #pragma once
 
 #include "cuda/kernels/numbers.cuh"
@@ -37,12 +44,18 @@ struct TilePlan {
   Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
   Index threads = 128;
-  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it
+  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it.
+                      ///< Warpgroups: for outputs alone
+  bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
 };
 
 /// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
 inline constexpr Index kMostFoldedProducts = 512;
 inline constexpr Index kMostFoldedSteps = 32;
+/// The same for warpgroups.
+inline constexpr Index kMostFoldedWarpgroupProducts = 192;
+/// Up to so many columns, float32 multiplies with both parts of weights at once.
+inline constexpr Index kMostJoinedColumns = 32;
 
 struct Tiling {
   TileProblem problem;
@@ -58,15 +71,21 @@ struct Tiling {
   // The matrix product.
   Index neighbours, live_phases;
   Index neighbour_words;  ///< k of a neighbour; more than `words` where a step has one neighbour
+  Index paired_chunks;    ///< warpgroups: 2 where a step has one neighbour, else 1
   Index steps;            ///< of eight k
   bool whole_steps;       ///< every step has one neighbour and eight words
   Index channel_columns;  ///< columns of a phase; more than `channel_block` in places
   Index column_tiles;     ///< of eight columns
   Index sweep_tiles;      ///< column tiles that a warp computes together
   Index sweeps;           ///< that together have all columns
+  Index product_tiles;    ///< warpgroups: column tiles of an instruction
+  bool joined;            ///< warpgroups: the columns of an instruction are in both parts
+  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes; more than there are
   Index cells, cell_chunks;
-  Index units;  ///< chunks of cells × groups × sweeps: a warp computes one at a time
-  Index warps, rounds;
+  Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
+  Index units;  ///< chunks of cells × groups × sweeps: a warp or warpgroup computes one at a time
+  Index input_buffers;
+  Index warps, workers, rounds;
 
   // Boxes along the axes, and tiles in all.
   Index blocks_d, blocks_h, blocks_w, tiles;
@@ -80,6 +99,13 @@ struct Tiling {
   Index x_word, x_channel, x_d, x_h, x_w;  ///< strides; of words and channels within a word
   Index input_count;
 
+  // Warpgroups, channels first: inputs come as they lie in memory, in pieces that start and end on
+  // 16 bytes, before they become operands.
+  bool raw;
+  bool raw_rows;              ///< the rows of a plane are one piece
+  Index raw_piece;            ///< elements of a piece
+  Index raw_h, raw_d, raw_c;  ///< strides, in elements
+
   // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
   // what starts at an address modulo 16 there starts at the same one here; an axis that the box
   // covers leaves no gap, so that runs of memory are runs here.
@@ -88,7 +114,9 @@ struct Tiling {
   Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory
   Index merged;                            ///< axes, inner ones first, that the box covers
   Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
-  Index runs;                              ///< pieces of memory that a tile's outputs are
+  Index run_tiles;                         ///< column tiles of which a lane has columns in a row
+  Index together;  ///< outputs in a row that a lane stores at once: channels, or phases along w
+  Index runs;      ///< pieces of memory that a tile's outputs are
   Index output_elements;
 
   // Weights, for a group block and a channel block.
@@ -103,15 +131,90 @@ struct Tiling {
 
   // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
   // Weights that come with each stage have as many buffers as the inputs.
-  Index weight_bytes, table_at, bias_at, input_at, input_bytes, output_at, output_bytes;
+  Index weight_bytes, table_at, bias_at, input_at, input_bytes, raw_at, output_at, output_bytes;
   Index shared_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
+    cut();
+    place_inputs();
+    place_outputs();
+    place_weights();
+    share_work();
+    share_memory();
+  }
+  /// The same with other threads and buffers, for less than a new one costs.
+  PHASECONV_FUNCTION Tiling with(Index threads, Index buffers) const {
+    Tiling other = *this;
+    other.plan.threads = threads;
+    other.plan.buffers = buffers;
+    other.share_work();
+    other.share_memory();
+    return other;
+  }
+
+  /// The column of a sweep that column m of a matrix tile stands for, and back. Lane t has columns
+  /// 2t and 2t + 1 of each matrix tile: they stand for t and t + 4 of the tile, or 2t and 2t + 1,
+  /// or with those of the next tiles for so many in a row.
+  PHASECONV_FUNCTION Index column_of(Index tile, Index m) const;
+  struct MatrixColumn {
+    Index tile, column;
+  };
+  PHASECONV_FUNCTION MatrixColumn matrix_column(Index column) const;
+
+  /// A cell of a box by its number.
+  struct Numbered {
+    Index d, h, w;
+    bool exists;
+  };
+  PHASECONV_FUNCTION Numbered cell(Index number) const;
+  /// Warpgroups: where the cell of a number is staged, if it and the next ones are.
+  PHASECONV_FUNCTION Index staged_at(Index number) const;
+
+  /// The neighbour and the word of k. Warpgroups: the words in chunks of four, each with all
+  /// neighbours, in the order in which they are staged.
+  PHASECONV_FUNCTION Index k_neighbour(Index k) const;
+  PHASECONV_FUNCTION Index k_word(Index k) const;
+  PHASECONV_FUNCTION Index k_of(Index neighbour_number, Index word) const;
+
+  struct Neighbour {
+    Index d, h, w;  ///< numbers of the shifts along the axes
+  };
+  PHASECONV_FUNCTION Neighbour neighbour(Index n) const;
+  struct Phase {
+    Index d, h, w;  ///< numbers of live phases along the axes
+  };
+  PHASECONV_FUNCTION Phase phase(Index n) const;
+
+  /// Where the columns of lanes t = 0..3 lie, counted from a cell: their phases, without channels,
+  /// and how many channels on.
+  struct LaneColumns {
+    Index offset[4], channel[4];
+  };
+  PHASECONV_FUNCTION LaneColumns lane_columns() const;
+  /// How many of a warp's lanes meet in one bank as they write a sum each, of eight cells and four
+  /// columns, with channels so far apart.
+  PHASECONV_FUNCTION Index conflicts(const LaneColumns& lanes, Index channel_stride) const;
+
+  /// Where the input word k of a cell is staged, counted from the cell's own place.
+  PHASECONV_FUNCTION Index input_offset(Index k) const;
+
+  /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
+  PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const;
+
+  /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
+  PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
+
+ private:
+  PHASECONV_FUNCTION void cut() {
+    const TileProblem& p = problem;
+    const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
+    const bool warpgroups = q.warpgroups;
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
     words = parts(least(q.input_block, ic), per_word);
+    if (warpgroups) words = round_up(words, 4);
     stages = parts(ic, words * per_word);
     group_blocks = parts(p.groups, q.group_block);
     channel_blocks = parts(oc, q.channel_block);
@@ -119,228 +222,59 @@ struct Tiling {
     neighbours = d.shift_count() * h.shift_count() * w.shift_count();
     live_phases = d.live_count() * h.live_count() * w.live_count();
     // With few words a step takes those of several neighbours, and no k is left unused.
-    neighbour_words = neighbours == 1 || words <= 4 ? words : round_up(words, 8);
+    neighbour_words = neighbours == 1 || words <= 4 || warpgroups ? words : round_up(words, 8);
+    paired_chunks = words % 8 == 0 ? 2 : 1;
     steps = parts(neighbours * neighbour_words, 8);
-    whole_steps = words % 8 == 0;
+    whole_steps = words % 8 == 0 || warpgroups;
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
     sweep_tiles = q.column_tile / 8;
     sweeps = parts(column_tiles, sweep_tiles);
-    cells = q.box_d * q.box_h * q.box_w;
+    in_d = q.box_d + d.max_shift();
+    in_h = q.box_h + h.max_shift();
+    in_w = q.box_w + w.max_shift();
+    cells = number_cells();
     cell_chunks = parts(cells, q.cell_tile);
+    cell_tiles = q.cell_tile / (warpgroups ? 64 : 16);
     units = cell_chunks * q.group_block * sweeps;
-    warps = q.threads / 32;
-    rounds = parts(units, warps);
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
     blocks_w = parts(w.cells(), q.box_w);
     tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
+  }
 
-    in_d = q.box_d + d.max_shift();
-    in_h = q.box_h + h.max_shift();
-    in_w = q.box_w + w.max_shift();
-    const Index chunk = 16 / p.element_bytes;
-    staged_size = p.channels_last ? 4 : p.element_bytes;
-    lead = 0;
-    wide = !p.channels_last && p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
-    if (wide) {
-      // Rows start where memory does, modulo 16 bytes.
-      lead = ((w.cell_begin() - w.max_shift()) % chunk + chunk) % chunk;
-      in_w = round_up(lead + in_w, chunk);
+  PHASECONV_FUNCTION void share_work() {
+    input_buffers = plan.warpgroups ? 1 : plan.buffers;
+    warps = plan.threads / 32;
+    workers = plan.warpgroups ? warps / 4 : warps;
+    rounds = parts(units, workers);
+  }
+  PHASECONV_FUNCTION void place_inputs();
+  PHASECONV_FUNCTION void place_outputs();
+  PHASECONV_FUNCTION void place_weights();
+  PHASECONV_FUNCTION void share_memory();
+
+  /// Sets how cells are numbered; returns how many numbers that takes.
+  PHASECONV_FUNCTION Index number_cells() {
+    const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
+    if (!plan.warpgroups) {
+      rows_w = box_w;
+      rows_d = box_h * box_w;
+      return box_d * rows_d;
     }
-    const Index all_words = q.group_block * words;
-    if (p.channels_last) {
-      // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
-      // aligned.
-      x_channel = 0;
-      x_word = 1;
-      x_w = all_words < 8 ? all_words : round_up(all_words - 4, 8) + 4;
-      x_h = in_w * x_w;
-      x_d = in_h * x_h;
-      input_count = in_d * x_d;
-    } else {
-      x_w = 1;
-      x_h = in_w;
-      x_d = in_h * x_h;
-      // The same, for words that lie a plane, or of two channels two planes, apart.
-      x_channel = all_words == 1 ? in_d * x_d : congruent(in_d * x_d, 8, 16);
-      x_word = per_word * x_channel;
-      input_count = all_words * x_word;
-    }
-
-    const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
-    const Index unit = 16 / p.element_bytes;
-    out_d = least(q.box_d * p.d.stride, size_d);
-    out_h = least(q.box_h * p.h.stride, size_h);
-    out_w = least(q.box_w * p.w.stride, size_w);
-    out_c = q.group_block * q.channel_block;
-    const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
-    const bool all_c = out_c == p.out_channels;
-    to_batch = p.out_channels * size_d * size_h * size_w;
-    merged = 0;
-    if (p.channels_last) {
-      to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
-      y_c = 1;
-      lane_column = 2;
-      y_w = all_c ? to_w : congruent(out_c, to_w, unit);
-      y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
-      y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
-      if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
-      output_elements = out_d * y_d;
-    } else {
-      to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
-      y_w = 1;
-      y_h = all_w ? to_h : congruent(out_w, to_h, unit);
-      y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
-      y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
-      lane_column = 1;
-      if (p.element_bytes == 2 && channel_columns == 1 && w.live_count() == 2) lane_column = 2;
-      // Of the gaps that may follow a channel the one with the fewest bank conflicts.
-      if (y_c != to_c) {
-        const LaneColumns lanes = lane_columns();
-        const Index least_y_c = y_c;
-        Index best = 32;
-        for (Index gap = 0; gap < 8 && best > 1; ++gap) {
-          const Index ways = conflicts(lanes, least_y_c + gap * unit);
-          if (ways < best) best = ways, y_c = least_y_c + gap * unit;
-        }
-      }
-      if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
-      output_elements = out_c * y_c;
-    }
-    const Index last_extents[] = {out_c, out_w, out_h, out_d};
-    const Index first_extents[] = {out_w, out_h, out_d, out_c};
-    runs = 1;
-    for (Index axis = merged + 1; axis < 4; ++axis) {
-      runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
-    }
-
-    const Index products = steps * sweep_tiles * (q.cell_tile / 16) * (p.split ? 3 : 1);
-    folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
-    const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
-    const bool step_has_one = neighbour_words % 8 == 0;
-    tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
-    steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
-    uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
-                          : sweeps * steps;
-    fragments =
-        tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
-    lane_words = p.split ? 4 : 2;
-    weight_words = q.group_block * fragments * 32 * lane_words;
-    packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
-    // The first use of each sweep and one beyond, and where each use's words are staged.
-    table_numbers = (folded ? 0 : round_up(sweeps + 1, 2)) +
-                    (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
-
-    weight_bytes = weight_words * 4;
-    table_at = weight_bytes * (stages > 1 ? q.buffers : 1);
-    bias_at = table_at + round_up(4 * table_numbers, 16);
-    input_at = round_up(bias_at + out_c * 4, 128);
-    input_bytes = round_up(input_count * staged_size, 128);
-    output_at = input_at + q.buffers * input_bytes;
-    output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
-    shared_bytes = output_at + q.buffers * output_bytes;
+    // Through the rows between planes, or each plane of cells from a warpgroup's first one on.
+    rows_w = in_w;
+    const Index plane = (box_h - 1) * in_w + box_w;
+    const Index through = (box_d - 1) * in_h * in_w + plane;
+    const Index apart = round_up(plane, plan.cell_tile);
+    rows_d = parts(through, plan.cell_tile) * plan.cell_tile <= box_d * apart ? in_h * in_w : apart;
+    return rows_d == apart ? box_d * apart : through;
   }
-
-  /// The column of a tile that a lane's sum j (0 or 1) of column t belongs to, and back: a lane has
-  /// columns t and t + 4, or 2t and 2t + 1.
-  PHASECONV_FUNCTION Index tile_column(Index t, Index j) const {
-    return lane_column == 1 ? t + 4 * j : 2 * t + j;
-  }
-  PHASECONV_FUNCTION Index matrix_column(Index tile_column) const {
-    return lane_column == 1 ? tile_column % 4 * 2 + tile_column / 4 : tile_column;
-  }
-
-  struct Neighbour {
-    Index d, h, w;  ///< numbers of the shifts along the axes
-  };
-  PHASECONV_FUNCTION Neighbour neighbour(Index n) const {
-    const Index count_w = Phases(problem.w).shift_count();
-    const Index count_h = Phases(problem.h).shift_count();
-    return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
-  }
-  struct Phase {
-    Index d, h, w;  ///< numbers of live phases along the axes
-  };
-  PHASECONV_FUNCTION Phase phase(Index n) const {
-    const Index count_w = Phases(problem.w).live_count();
-    const Index count_h = Phases(problem.h).live_count();
-    return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
-  }
-
-  /// Where the columns of lanes t = 0..3 lie, counted from a cell: their phases, without channels,
-  /// and how many channels on.
-  struct LaneColumns {
-    Index offset[4], channel[4];
-  };
-  PHASECONV_FUNCTION LaneColumns lane_columns() const {
-    const Phases d(problem.d), h(problem.h), w(problem.w);
-    LaneColumns lanes = {};
-    for (Index t = 0; t < 4; ++t) {
-      const Index column = tile_column(t, 0);
-      const Index number = column / channel_columns % live_phases;
-      const Index live_w = w.live_count(), live_h = h.live_count();
-      lanes.channel[t] = column % channel_columns;
-      lanes.offset[t] = d.live_phase(number / (live_w * live_h)) * y_d +
-                        h.live_phase(number / live_w % live_h) * y_h +
-                        w.live_phase(number % live_w) * y_w;
-    }
-    return lanes;
-  }
-  /// How many of a warp's lanes meet in one bank as they write a sum each, of eight cells and four
-  /// columns, with channels so far apart.
-  PHASECONV_FUNCTION Index conflicts(const LaneColumns& lanes, Index channel_stride) const {
-    Index used[32] = {};
-    Index most_used = 0;
-    for (Index t = 0; t < 4; ++t) {
-      Index before = -1;
-      for (Index g = 0; g < 8; ++g) {
-        const Index element =
-            lanes.offset[t] + lanes.channel[t] * channel_stride + g * problem.w.stride * y_w;
-        const Index word = element * problem.element_bytes / 4;
-        if (word == before) continue;
-        before = word;
-        most_used = most(most_used, ++used[word % 32]);
-      }
-    }
-    return most_used;
-  }
-
-  /// Where the input word k of a cell is staged, counted from the cell's own place.
-  PHASECONV_FUNCTION Index input_offset(Index k) const {
-    const Index n = k / neighbour_words, word = k % neighbour_words;
-    if (n >= neighbours || word >= words) return 0;  // its weights are zero
-    const Phases d(problem.d), h(problem.h), w(problem.w);
-    const Neighbour at = neighbour(n);
-    return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-           (lead + w.max_shift() - w.shift_at(at.w)) * x_w + word * x_word;
-  }
-
-  /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
-  PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const {
-    if (neighbour_number >= neighbours || phase_number >= live_phases) return -1;
-    const Phases d(problem.d), h(problem.h), w(problem.w);
-    const Neighbour from = neighbour(neighbour_number);
-    const Phase to = phase(phase_number);
-    const Index kd = d.tap_between(to.d, d.shift_at(from.d));
-    const Index kh = h.tap_between(to.h, h.shift_at(from.h));
-    const Index kw = w.tap_between(to.w, w.shift_at(from.w));
-    if (kd == problem.d.kernel || kh == problem.h.kernel || kw == problem.w.kernel) return -1;
-    return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
-  }
-
-  /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
-  PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const {
-    unsigned mask = 0;
-    for (Index tile = 0; tile < sweep_tiles; ++tile) {
-      const Index column = (sweep * sweep_tiles + tile) * 8;
-      const bool used = !(tiles_left_out || steps_left_out) ||
-                        tap(step * 8 / neighbour_words, column / channel_columns) >= 0;
-      if (used) mask |= 1u << tile;
-    }
-    return mask;
+  /// Of tensor cores and of shared memory, for so many column tiles of 64 cells.
+  static PHASECONV_FUNCTION Index instruction_cycles(Index tiles) {
+    return most(4 * tiles, 16 + 2 * tiles);
   }
 };
 

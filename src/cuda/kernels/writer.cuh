@@ -38,7 +38,8 @@ struct Writer {
     if constexpr (!Problem::bias) {
       // What lies around the outputs does not matter.
       float4* const all = reinterpret_cast<float4*>(staged - misaligned(output));
-      for (int at = threadIdx.x; at < (count + unit) / unit; at += int(Plan::threads)) {
+      for (int at = threadIdx.x; at < int(parts(count + unit - 1, unit));
+           at += int(Plan::threads)) {
         all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
       }
     } else {

@@ -1,0 +1,148 @@
+#include "cpu/boxes.h"
+
+#include <algorithm>
+
+#include "cpu/stage.h"
+#include "cpu/tiling.h"
+
+namespace phaseconv::cpu {
+namespace {
+
+constexpr Index least_cells = 64;   ///< of a task, before its channels are split
+constexpr Index most_cells = 2048;  ///< of a plane of a task
+constexpr Index fused_cells = 96;   ///< cells of a plane for which all phases are kept
+constexpr Index tasks_a_unit = 4;   ///< so that no thread waits long for the last one
+// Channels of a task: more of them share its staged input, fewer leave room for more cells, which
+// share its weights.
+constexpr Index usual_blocks[] = {16, 32, 64};
+// What a task's sums take of the second-level cache, one of so many shares: more cells, or sums
+// that are still near when they are written.
+constexpr Index sums_shares[] = {5, 10};
+
+/// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
+Index share(Index extent, Index limit, Index block) {
+  const Index most = std::max(limit / block, Index{1}) * block;
+  if (extent <= most) return extent;
+  return round_up(ceil_div(extent, ceil_div(extent, most)), block);
+}
+
+/// Halves a size above `least`, in whole blocks, while that is `wanted` and makes it smaller.
+template <typename F>
+void halve(Index& size, Index least, Index block, F wanted) {
+  while (size > least && wanted()) {
+    const Index half = round_up(ceil_div(size, 2), block);
+    if (half == size) return;
+    size = half;
+  }
+}
+
+/// Chooses the box for one block of channels: as many cells as the sums and the cache hold, but
+/// enough tasks for the threads.
+class Boxer {
+ public:
+  Boxer(const Plan& plan, const Problem& problem, const Machine& machine)
+      : plan_(plan),
+        p_(problem),
+        m_(machine),
+        phases_(problem.phases()),
+        along_cells_(plan.family == "cells"),
+        channels_(plan.family == "groups" ? p_.groups : p_.out_channels_per_group()),
+        channel_unit_(!along_cells_      ? plan.channel_tile * m_.vector_lanes
+                      : taps_w_first(p_) ? 1
+                                         : plan.channel_tile),
+        cell_unit_(along_cells_ ? plan.cell_tile * m_.vector_lanes : plan.cell_tile) {}
+
+  /// `cut`: stage some of the input channels at a time, instead of making the box smaller.
+  Plan choose(Index wanted_block, Index sums_share, bool cut) {
+    const Index block = round_up(std::min(channels_, wanted_block), channel_unit_);
+    const Index sums = m_.cache_bytes / sums_share / static_cast<Index>(sizeof(float));
+    Index room = sums / (phases_[1].count() * phases_[2].count());
+    if (room < block * fused_cells) room = sums / phases_[2].count();
+
+    const Index pitch = phases_[2].cells() + phases_[2].max_shift();
+    const Index cells = std::clamp(room / block, std::min(room, cell_unit_), most_cells);
+    plan_.box[2] = share(phases_[2].cells(), cells, cell_unit_);
+    plan_.box[1] = 1;
+    plan_.box[0] = phases_[0].cells();
+    if (plan_.box[2] == phases_[2].cells()) plan_.box[1] = rows(std::max(cells / pitch, Index{1}));
+    const auto plane = [&] { return (plan_.box[1] - 1) * pitch + plan_.box[2]; };
+    if (cut) {
+      cut_inputs();
+    } else {
+      const auto large = [&] { return staged_bytes() > m_.cache_bytes / 2; };
+      halve(plan_.box[1], 1, 1, [&] { return plane() > least_cells && large(); });
+      halve(plan_.box[2], least_cells, cell_unit_, large);
+    }
+    plan_.channel_block = share(channels_, std::max(room / plane(), Index{1}), channel_unit_);
+
+    const Index wanted = tasks_a_unit * m_.units;
+    const auto few = [&] { return m_.units > 1 && tiling().tasks < wanted; };
+    halve(plan_.box[0], 1, 1, few);
+    halve(plan_.box[1], 1, 1, [&] { return plane() > least_cells && few(); });
+    halve(plan_.box[2], std::max(least_cells, cell_unit_), cell_unit_, few);
+    halve(plan_.channel_block, channel_unit_, channel_unit_, few);
+    return plan_;
+  }
+
+  /// Whether input channels can be staged a few at a time.
+  bool can_cut() const { return tiling().can_cut(); }
+
+ private:
+  Tiling tiling() const { return Tiling(p_, plan_, m_.vector_lanes); }
+  Index staged_bytes() const {
+    return tiling().staged_floats() * static_cast<Index>(sizeof(float));
+  }
+
+  /// Rows of cells of a box, at most `most`: flattened, they end in the middle of a vector, and the
+  /// rest of that is lost; of the larger half those that lose least.
+  Index rows(Index most) {
+    const Index all = phases_[1].cells();
+    most = share(all, most, 1);
+    if (!along_cells_ || most >= all) return most;
+    plan_.box[1] = most;
+    const Index pitch = staged_row(tiling(), phases_[2].cell_begin(), plan_.box[2]);
+    const auto vectors = [&](Index rows) {
+      return rows == 0 ? 0 : ceil_div((rows - 1) * pitch + plan_.box[2], m_.vector_lanes);
+    };
+    const auto cost = [&](Index rows) { return all / rows * vectors(rows) + vectors(all % rows); };
+    Index best = most;
+    for (Index rows = most - 1; 2 * rows >= most && rows > 0; --rows) {
+      if (cost(rows) < cost(best)) best = rows;
+    }
+    return best;
+  }
+
+  /// As many input channels as a quarter of the cache holds.
+  void cut_inputs() {
+    const Index at_once = tiling().depth_at_once;
+    plan_.input_block = at_once;
+    const Index most = m_.cache_bytes / 4 / std::max(staged_bytes(), Index{1});
+    plan_.input_block = std::min(std::max(most, Index{1}) * at_once, p_.in_channels_per_group());
+  }
+
+  Plan plan_;
+  const Problem& p_;
+  const Machine& m_;
+  const std::array<Phases, 3> phases_;
+  const bool along_cells_;
+  const Index channels_, channel_unit_, cell_unit_;
+};
+
+}  // namespace
+
+std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine& machine) {
+  std::vector<Plan> list;
+  for (const Index block : usual_blocks) {
+    for (const Index share : sums_shares) {
+      const Plan whole = Boxer(plan, problem, machine).choose(block, share, false);
+      list.push_back(whole);
+      Boxer boxer(plan, problem, machine);
+      if (!boxer.can_cut()) continue;
+      const Plan cut = boxer.choose(block, share, true);
+      if (cut.box != whole.box) list.push_back(cut);
+    }
+  }
+  return list;
+}
+
+}  // namespace phaseconv::cpu

@@ -1,0 +1,136 @@
+#include "cpu/cost.h"
+
+#include <algorithm>
+
+#include "cpu/tiling.h"
+
+namespace phaseconv::cpu {
+namespace {
+
+// In cycles of a core that issues two vector multiply-adds and two loads in each. Fitted to 860
+// plans (36 layers, both layouts, float32, one thread of a Zen 5 with AVX-512) of which 93% are
+// then predicted within 30%; docs/planning.md has more. All are costs beside the multiply-adds.
+constexpr double latency = 4;        ///< of a multiply-add
+constexpr double apart = 1.05;       ///< times, where the vectors of a tile lie far apart
+constexpr double tile_start = 6;     ///< a register tile, for each share of the input channels
+constexpr double tile_tap = 2;       ///< and for each tap of it, but with one input channel
+constexpr double phase_start = 800;  ///< a phase of a plane: its taps, and cold caches
+constexpr double task_start = 200;
+constexpr double staged_vector = 3;     ///< copied as it lies
+constexpr double staged_turned = 0.6;   ///< a float, transposed
+constexpr double input_line = 10;       ///< from memory, for each block of channels again
+constexpr double weight_line = 3.5;     ///< that the second-level cache has not kept
+constexpr double weight_line_far = 16;  ///< nor the last-level one
+constexpr double output_row = 27;
+constexpr double output_vector = 2;
+constexpr double output_turned = 0.3;  ///< a float, transposed
+constexpr double output_part = 2;      ///< a float, where not whole lines are written
+constexpr double output_line = 11;     ///< past the caches
+
+constexpr double line = 16;        ///< floats
+constexpr double last_level = 32;  ///< so many second-level caches
+
+double real(Index value) { return static_cast<double>(value); }
+
+/// Calls f(size, count) for the tiles of `tile` that cover `extent`: the whole ones and the rest.
+template <typename F>
+void for_tiles(Index extent, Index tile, F f) {
+  if (extent >= tile) f(tile, extent / tile);
+  if (extent % tile != 0) f(extent % tile, Index{1});
+}
+
+/// The register tiles of one phase, for a plane of cells and a block of channels.
+struct TileCost {
+  explicit TileCost(const Tiling& t) {
+    const bool along_cells = t.lanes == Lanes::cells;
+    const Index flat = (t.box[1] - 1) * (t.box[2] + t.window[2] - 1) + t.box[2];
+    const Index rows = t.phase_rows() ? t.phases[2].count() : along_cells ? t.block : flat;
+    const Index vectors = ceil_div(along_cells ? flat : t.block, t.vector_lanes);
+    for_tiles(rows, t.row_tile, [&](Index a, Index na) {
+      for_tiles(vectors, t.vector_tile, [&](Index b, Index nb) {
+        const double sums = real(a * b);
+        // Vectors of cells begin anywhere, so that most cross a cache line, and lie a channel's
+        // plane apart. Those of weights come from the second-level cache, for every tile again.
+        const double loads = t.lanes == Lanes::groups ? sums + real(b)
+                             : along_cells            ? real(a) + (t.depth == 1 ? 2 : 2.5) * real(b)
+                                                      : std::max(real(a + b), 2.8 * real(b));
+        const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
+        cycles += real(na * nb) * std::max({sums / 2, loads / 2, latency}) * strided;
+        count += real(na * nb);
+      });
+    });
+  }
+  double count = 0;
+  double cycles = 0;  ///< of one multiply-add of them all
+};
+
+/// Of all tasks together, the multiplications.
+double multiply_cycles(const Problem& problem, const Tiling& t) {
+  const TileCost tiles(t);
+  // Over all boxes: planes of cells with one of their taps, and with one of their phases.
+  const double boxes = real(problem.batch * t.groups * t.blocks * t.boxes[1] * t.boxes[2]);
+  const double rows = t.phase_rows() ? real(t.phases[2].count()) : 1;
+  const double taps =
+      boxes / rows * real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel);
+  const double phases =
+      boxes / rows * real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
+  const double shares = real(ceil_div(t.depth, std::min(t.depth_at_once, t.part_depth)));
+  return taps *
+             (real(t.depth) * tiles.cycles + shares * tiles.count * (t.depth > 1 ? tile_tap : 0)) +
+         phases * (shares * tiles.count * tile_start + phase_start);
+}
+
+/// Staging, and whatever else has to come from beyond the second-level cache.
+double input_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
+  double window = 1;
+  for (std::size_t a = 0; a < 3; ++a) window *= real(t.box[a] + t.window[a] - 1);
+  // Where a sum has several parts, each stages all of its planes, for every few phases.
+  const double again = t.parts == 1 ? 1
+                                    : real(t.window[0] * t.phases[0].count() *
+                                           ceil_div(t.phases[1].count(), t.phase_block[0]) *
+                                           ceil_div(t.phases[2].count(), t.phase_block[1]));
+  const double depth = real(t.lanes == Lanes::groups ? t.block : t.depth);
+  const double staged = real(t.tasks) * window * depth * again;
+  const bool straight = t.input_first == (t.lanes == Lanes::cells);
+  const double staging = staged * (straight ? staged_vector / real(t.vector_lanes) : staged_turned);
+
+  const double weights = real(problem.kernel_positions() * t.depth * t.block);
+  const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
+  const double planes = real(t.tasks * t.box[0]);
+  const double weight_lines = kept < real(machine.cache_bytes) ? 0 : planes * weights / line;
+  const bool near = real(problem.weight_elements()) * 4 <= last_level * real(machine.cache_bytes);
+  return staging + weight_lines * (near ? weight_line : weight_line_far) +
+         real(problem.input_elements() * t.blocks) / line * input_line;
+}
+
+double output_cycles(const Problem& problem, const Tiling& t) {
+  const bool along_cells = t.lanes == Lanes::cells;
+  const auto outputs = real(problem.output_elements());
+  const double stretches = real(t.output_first ? problem.out_channels : t.groups * t.blocks);
+  const double rows =
+      real(problem.batch * problem.axes[0].output() * problem.axes[1].output() * t.boxes[2]);
+  double cycles = rows * stretches * output_row + outputs / real(t.vector_lanes) * output_vector;
+  const bool whole_rows = along_cells && t.block == problem.out_channels;
+  if (t.output_first) {
+    if (!along_cells) cycles += outputs * output_turned;
+  } else if (!whole_rows && (along_cells || t.block % 16 != 0)) {
+    cycles += outputs * output_part;
+  }
+  if (t.stream) cycles += outputs / line * output_line;
+  return cycles;
+}
+
+}  // namespace
+
+double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
+  const Tiling t(problem, plan, machine.vector_lanes);
+  const double cycles = multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
+                        output_cycles(problem, t) + real(t.tasks) * task_start;
+  const double units = std::min(real(machine.units), std::max(real(t.tasks), 1.0));
+  const double cycles_per_second =
+      machine.fma_flops_per_second / (4 * real(t.vector_lanes * machine.units));
+  return std::max(cycles / (cycles_per_second * units),
+                  problem.bytes() / machine.copy_bytes_per_second);
+}
+
+}  // namespace phaseconv::cpu

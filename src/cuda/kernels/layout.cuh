@@ -1,0 +1,186 @@
+// Where a tile's inputs, outputs and weights lie in shared memory, and the outputs in memory.
+#pragma once
+
+#include "cuda/kernels/tiling.cuh"
+
+namespace phaseconv {
+
+PHASECONV_FUNCTION void Tiling::place_inputs() {
+  const TileProblem& p = problem;
+  const TilePlan& q = plan;
+  const Phases d(p.d), h(p.h), w(p.w);
+  const bool warpgroups = q.warpgroups;
+  const Index chunk = 16 / p.element_bytes;
+  staged_size = p.channels_last ? 4 : p.element_bytes;
+  lead = 0;
+  wide = !p.channels_last && !warpgroups && p.w.input % chunk == 0 &&
+         (blocks_w == 1 || q.box_w % chunk == 0);
+  if (wide) {
+    // Rows start where memory does, modulo 16 bytes.
+    lead = ((w.cell_begin() - w.max_shift()) % chunk + chunk) % chunk;
+    in_w = round_up(lead + in_w, chunk);
+  }
+  const Index all_words = q.group_block * words;
+  raw = raw_rows = false;
+  raw_piece = raw_h = raw_d = raw_c = 0;
+  if (warpgroups) {
+    // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
+    // ones.
+    staged_size = 16;
+    x_channel = 0;
+    x_w = 1;
+    x_h = in_w;
+    x_d = in_h * x_h;
+    x_word = in_d * x_d | 1;  // of a chunk, here
+    raw = !p.channels_last && (p.d.input * p.h.input * p.w.input) % chunk == 0;
+    raw_rows =
+        blocks_w == 1 && w.cell_begin() <= w.max_shift() && w.cell_begin() + q.box_w >= p.w.input;
+    raw_piece = round_up((raw_rows ? in_h * p.w.input : in_w) + chunk - 1, chunk);
+    raw_h = raw_rows ? p.w.input : raw_piece;
+    raw_d = raw_rows ? raw_piece : in_h * raw_piece;
+    raw_c = in_d * raw_d;
+    // Products of the last cells read beyond.
+    input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + 63;
+  } else if (p.channels_last) {
+    // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
+    // aligned.
+    x_channel = 0;
+    x_word = 1;
+    x_w = all_words < 8 ? all_words : round_up(all_words - 4, 8) + 4;
+    x_h = in_w * x_w;
+    x_d = in_h * x_h;
+    input_count = in_d * x_d;
+  } else {
+    x_w = 1;
+    x_h = in_w;
+    x_d = in_h * x_h;
+    // The same, for words that lie a plane, or of two channels two planes, apart.
+    x_channel = all_words == 1 ? in_d * x_d : congruent(in_d * x_d, 8, 16);
+    x_word = per_word * x_channel;
+    input_count = all_words * x_word;
+  }
+}
+
+PHASECONV_FUNCTION void Tiling::place_outputs() {
+  const TileProblem& p = problem;
+  const TilePlan& q = plan;
+  const Phases d(p.d), h(p.h), w(p.w);
+  const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
+  const Index unit = 16 / p.element_bytes;
+  out_d = least(q.box_d * p.d.stride, size_d);
+  out_h = least(q.box_h * p.h.stride, size_h);
+  out_w = least(q.box_w * p.w.stride, size_w);
+  out_c = q.group_block * q.channel_block;
+  const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
+  const bool all_c = out_c == p.out_channels;
+  to_batch = p.out_channels * size_d * size_h * size_w;
+  merged = 0;
+  run_tiles = 1;
+  together = 1;
+  if (p.channels_last) {
+    to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
+    y_c = 1;
+    lane_column = 2;
+    while (run_tiles * 4 <= unit && sweep_tiles % (2 * run_tiles) == 0 &&
+           channel_columns % (16 * run_tiles) == 0) {
+      run_tiles *= 2;
+    }
+    y_w = all_c ? to_w : congruent(out_c, to_w, unit);
+    y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
+    y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+    if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
+    if (run_tiles > 1) together = 2 * run_tiles;
+    output_elements = out_d * y_d;
+  } else {
+    to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
+    y_w = 1;
+    y_h = all_w ? to_h : congruent(out_w, to_h, unit);
+    y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+    y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
+    lane_column = 1;
+    const bool even_w = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
+    if (channel_columns == 1 && even_w) lane_column = 2;
+    // Of the gaps that may follow a channel the one with the fewest bank conflicts.
+    if (y_c != to_c) {
+      const LaneColumns lanes = lane_columns();
+      const Index least_y_c = y_c;
+      Index best = 32;
+      for (Index gap = 0; gap < 8 && best > 1; ++gap) {
+        const Index ways = conflicts(lanes, least_y_c + gap * unit);
+        if (ways < best) best = ways, y_c = least_y_c + gap * unit;
+      }
+    }
+    // Two phases of a cell lie beside each other, and one lane has both sums: in tiles so many
+    // apart, or as its two sums of one tile.
+    if (even_w && y_h % 2 == 0 && y_d % 2 == 0 && y_c % 2 == 0 &&
+        (channel_columns == 1 ||
+         (channel_columns % 8 == 0 && sweep_tiles % (channel_columns / 4) == 0))) {
+      together = 2;
+    }
+    if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
+    output_elements = out_c * y_c;
+  }
+  const Index last_extents[] = {out_c, out_w, out_h, out_d};
+  const Index first_extents[] = {out_w, out_h, out_d, out_c};
+  runs = 1;
+  for (Index axis = merged + 1; axis < 4; ++axis) {
+    runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
+  }
+}
+
+PHASECONV_FUNCTION void Tiling::place_weights() {
+  const TileProblem& p = problem;
+  const TilePlan& q = plan;
+  const bool warpgroups = q.warpgroups;
+  const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
+  const bool step_has_one = neighbour_words % 8 == 0;
+  if (warpgroups) {
+    // One instruction for all columns, or one for each phase, without those that are zero.
+    const Index own = channel_columns / 8;
+    const bool apart = step_has_one && channel_columns % 8 == 0 && sweep_tiles % own == 0 &&
+                       taps * (words / 8) * instruction_cycles(own) <
+                           sweeps * steps * instruction_cycles(sweep_tiles);
+    product_tiles = apart && sweeps == 1 ? own : sweep_tiles;
+    joined = p.split && product_tiles == sweep_tiles && sweep_tiles * 8 <= kMostJoinedColumns;
+    const Index products = steps * cell_tiles * (sweep_tiles / product_tiles) * (p.split ? 3 : 1);
+    // Where a sweep has all steps, one code serves all sweeps.
+    const bool whole = !(step_has_one && sweeps > 1 && channel_columns % (8 * sweep_tiles) == 0);
+    folded = whole && products <= kMostFoldedWarpgroupProducts;
+    tiles_left_out = folded && product_tiles < sweep_tiles;
+  } else {
+    const Index products = steps * sweep_tiles * cell_tiles * (p.split ? 3 : 1);
+    product_tiles = 1;
+    joined = false;
+    folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
+    tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
+  }
+  steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
+  uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
+                        : sweeps * steps;
+  fragments =
+      tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
+  lane_words = p.split ? 4 : 2;
+  weight_words = q.group_block * fragments * 32 * lane_words;
+  packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
+  // The first use of each sweep and one beyond, and where each use's words are staged.
+  table_numbers = (folded ? 0 : round_up(sweeps + 1, 2)) +
+                  (folded && whole_steps ? 0 : uses * (whole_steps ? 1 : 8));
+}
+
+PHASECONV_FUNCTION void Tiling::share_memory() {
+  const TileProblem& p = problem;
+  const TilePlan& q = plan;
+  const bool warpgroups = q.warpgroups;
+  const Index unit = 16 / p.element_bytes, all_words = q.group_block * words;
+  weight_bytes = weight_words * 4;
+  table_at = weight_bytes * (stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
+  bias_at = table_at + round_up(4 * table_numbers, 16);
+  input_at = round_up(bias_at + out_c * 4 + (raw ? 8 : 0), 128);
+  input_bytes = round_up(input_count * staged_size, 128);
+  raw_at = input_at + input_buffers * input_bytes;
+  output_at = raw_at + round_up(raw ? all_words * per_word * raw_c * p.element_bytes : 0, 128);
+  output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
+  shared_bytes = output_at + q.buffers * output_bytes;
+}
+
+}  // namespace phaseconv

@@ -1,0 +1,130 @@
+// How the geometry of tiling.cuh numbers cells, columns and k, and where each of them lies.
+#pragma once
+
+#include "cuda/kernels/tiling.cuh"
+
+namespace phaseconv {
+
+PHASECONV_FUNCTION Index Tiling::column_of(Index tile, Index m) const {
+  if (run_tiles > 1) {
+    return tile / run_tiles * run_tiles * 8 + m / 2 * 2 * run_tiles + tile % run_tiles * 2 + m % 2;
+  }
+  return tile * 8 + (lane_column == 1 ? m / 2 + 4 * (m % 2) : m);
+}
+
+PHASECONV_FUNCTION Tiling::MatrixColumn Tiling::matrix_column(Index column) const {
+  if (run_tiles > 1) {
+    const Index in_run = column % (8 * run_tiles), at = in_run % (2 * run_tiles);
+    return {column / (8 * run_tiles) * run_tiles + at / 2, in_run / (2 * run_tiles) * 2 + at % 2};
+  }
+  const Index m = column % 8;
+  return {column / 8, lane_column == 1 ? m % 4 * 2 + m / 4 : m};
+}
+
+PHASECONV_FUNCTION Tiling::Numbered Tiling::cell(Index number) const {
+  const Index w = number % rows_d % rows_w, h = number % rows_d / rows_w, d = number / rows_d;
+  return {d, h, w, number < cells && (!plan.warpgroups || (w < plan.box_w && h < plan.box_h))};
+}
+
+PHASECONV_FUNCTION Index Tiling::staged_at(Index number) const {
+  return number / rows_d * x_d + number % rows_d;
+}
+
+PHASECONV_FUNCTION Index Tiling::k_neighbour(Index k) const {
+  if (!plan.warpgroups) return k / neighbour_words;
+  const Index number = k / 4 / paired_chunks;
+  return number / neighbours < words / 4 / paired_chunks ? neighbours - 1 - number % neighbours
+                                                         : neighbours;
+}
+
+PHASECONV_FUNCTION Index Tiling::k_word(Index k) const {
+  if (!plan.warpgroups) return k % neighbour_words;
+  const Index chunk = k / 4 / paired_chunks / neighbours * paired_chunks + k / 4 % paired_chunks;
+  return chunk * 4 + k % 4;
+}
+
+PHASECONV_FUNCTION Index Tiling::k_of(Index neighbour_number, Index word) const {
+  if (!plan.warpgroups) return neighbour_number * neighbour_words + word;
+  const Index chunk = word / 4;
+  const Index number = chunk / paired_chunks * neighbours + neighbours - 1 - neighbour_number;
+  return (number * paired_chunks + chunk % paired_chunks) * 4 + word % 4;
+}
+
+PHASECONV_FUNCTION Tiling::Neighbour Tiling::neighbour(Index n) const {
+  const Index count_w = Phases(problem.w).shift_count();
+  const Index count_h = Phases(problem.h).shift_count();
+  return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+}
+
+PHASECONV_FUNCTION Tiling::Phase Tiling::phase(Index n) const {
+  const Index count_w = Phases(problem.w).live_count();
+  const Index count_h = Phases(problem.h).live_count();
+  return {n / (count_w * count_h), n / count_w % count_h, n % count_w};
+}
+
+PHASECONV_FUNCTION Tiling::LaneColumns Tiling::lane_columns() const {
+  const Phases d(problem.d), h(problem.h), w(problem.w);
+  LaneColumns lanes = {};
+  for (Index t = 0; t < 4; ++t) {
+    const Index column = column_of(0, 2 * t);
+    const Index number = column / channel_columns % live_phases;
+    const Index live_w = w.live_count(), live_h = h.live_count();
+    lanes.channel[t] = column % channel_columns;
+    lanes.offset[t] = d.live_phase(number / (live_w * live_h)) * y_d +
+                      h.live_phase(number / live_w % live_h) * y_h +
+                      w.live_phase(number % live_w) * y_w;
+  }
+  return lanes;
+}
+
+PHASECONV_FUNCTION Index Tiling::conflicts(const LaneColumns& lanes, Index channel_stride) const {
+  Index used[32] = {};
+  Index most_used = 0;
+  for (Index t = 0; t < 4; ++t) {
+    Index before = -1;
+    for (Index g = 0; g < 8; ++g) {
+      const Index element =
+          lanes.offset[t] + lanes.channel[t] * channel_stride + g * problem.w.stride * y_w;
+      const Index word = element * problem.element_bytes / 4;
+      if (word == before) continue;
+      before = word;
+      most_used = most(most_used, ++used[word % 32]);
+    }
+  }
+  return most_used;
+}
+
+PHASECONV_FUNCTION Index Tiling::input_offset(Index k) const {
+  const Index n = k_neighbour(k), word = k_word(k);
+  if (n >= neighbours || word >= words) return 0;  // its weights are zero
+  const Phases d(problem.d), h(problem.h), w(problem.w);
+  const Neighbour at = neighbour(n);
+  return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
+         (lead + w.max_shift() - w.shift_at(at.w)) * x_w +
+         (plan.warpgroups ? word / 4 : word) * x_word;
+}
+
+PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number) const {
+  if (neighbour_number >= neighbours || phase_number >= live_phases) return -1;
+  const Phases d(problem.d), h(problem.h), w(problem.w);
+  const Neighbour from = neighbour(neighbour_number);
+  const Phase to = phase(phase_number);
+  const Index kd = d.tap_between(to.d, d.shift_at(from.d));
+  const Index kh = h.tap_between(to.h, h.shift_at(from.h));
+  const Index kw = w.tap_between(to.w, w.shift_at(from.w));
+  if (kd == problem.d.kernel || kh == problem.h.kernel || kw == problem.w.kernel) return -1;
+  return (kd * problem.h.kernel + kh) * problem.w.kernel + kw;
+}
+
+PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
+  unsigned mask = 0;
+  for (Index tile = 0; tile < sweep_tiles; ++tile) {
+    const Index column = (sweep * sweep_tiles + tile) * 8;
+    const bool used = !(tiles_left_out || steps_left_out) ||
+                      tap(k_neighbour(step * 8), column / channel_columns) >= 0;
+    if (used) mask |= 1u << tile;
+  }
+  return mask;
+}
+
+}  // namespace phaseconv

@@ -1,0 +1,178 @@
+#include "cuda/tiles.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace phaseconv::cuda {
+
+Tiling tiling(const Problem& problem, const Plan& plan) {
+  return Tiling(
+      {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
+       problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
+       problem.layout == Layout::channels_last, problem.type == DataType::f32},
+      {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
+       plan.input_block, plan.cell_tile, plan.column_tile, plan.threads, plan.buffers,
+       plan.family == "phase_wgmma"});
+}
+
+std::string too_large(const Problem& problem) {
+  double neighbours = 1;
+  double phases = 1;
+  for (const Axis& axis : problem.axes) {
+    const Phases of(axis);
+    neighbours *= static_cast<double>(of.shift_count());
+    phases *= static_cast<double>(of.live_count());
+    if (axis.input >= kMostPositions || axis.output() >= kMostPositions ||
+        axis.stride >= kMostPositions || of.max_shift() >= kMostPositions) {
+      return "positions along an axis: 2^30 or more";
+    }
+    if (of.live_count() > 32) return "more than 32 phases with taps along an axis";
+  }
+  if (neighbours > kMostSteps) return "more than " + std::to_string(kMostSteps) + " neighbours";
+  if (phases > kMostColumnTiles) {
+    return "more than " + std::to_string(kMostColumnTiles) + " phases with taps";
+  }
+  return {};
+}
+
+std::string too_large(const Tiling& tile) {
+  const auto more = [](const char* what, Index have, Index most) {
+    return std::string(what) + std::to_string(have) + ", more than " + std::to_string(most);
+  };
+  if (tile.steps > kMostSteps) return more("steps: ", tile.steps, kMostSteps);
+  if (tile.column_tiles > kMostColumnTiles) {
+    return more("tiles of columns: ", tile.column_tiles, kMostColumnTiles);
+  }
+  if (tile.tiles > kMostTiles) return more("tiles: ", tile.tiles, kMostTiles);
+  return {};
+}
+
+namespace {
+
+/// Sizes of a block along an axis: all cells, or powers of two.
+std::vector<Index> sizes_up_to(Index cells, Index most) {
+  std::vector<Index> sizes;
+  for (Index size = 1; size < std::min(cells, most); size *= 2) sizes.push_back(size);
+  sizes.push_back(std::min(cells, most));
+  return sizes;
+}
+
+}  // namespace
+
+std::vector<std::array<Index, 3>> boxes(const Problem& problem, Index most_cells) {
+  constexpr Index kFewestCells = 16, kLongestRow = 384;
+  const auto [d, h, w] = problem.phases();
+  std::vector<std::array<Index, 3>> list;
+  for (const Index box_w : sizes_up_to(w.cells(), kLongestRow)) {
+    const bool whole_row = box_w == w.cells();
+    if (!whole_row && box_w < 16) continue;
+    for (const Index box_h : sizes_up_to(h.cells(), whole_row ? most_cells : 2)) {
+      for (const Index box_d : sizes_up_to(d.cells(), whole_row ? most_cells : 2)) {
+        const Index cells = box_d * box_h * box_w;
+        const bool all = cells == d.cells() * h.cells() * w.cells();
+        if (cells > most_cells || (cells < kFewestCells && !all)) continue;
+        list.push_back({box_d, box_h, box_w});
+      }
+    }
+  }
+  return list;
+}
+
+std::vector<Index> channel_blocks(Index channels) {
+  std::vector<Index> list = {channels};
+  for (const Index block : {64, 32, 16, 8}) {
+    if (block < channels) list.push_back(block);
+  }
+  return list;
+}
+
+std::vector<Index> group_blocks(const Problem& problem) {
+  std::vector<Index> list = {1};
+  // Channels last: groups that share a block write whole lines together.
+  if (problem.layout == Layout::channels_last) {
+    for (Index block = 2; block < problem.groups; block *= 2) list.push_back(block);
+    if (problem.groups > 1) list.push_back(problem.groups);
+  }
+  return list;
+}
+
+/// Each quarter of a multiprocessor has a quarter of the registers for its warps, in eights a
+/// thread.
+Index resident_blocks(const Machine& machine, const Tiling& tile, Index registers) {
+  const Index by_memory =
+      (machine.shared_bytes + kReservedBytes) / (tile.shared_bytes + kReservedBytes);
+  Index blocks = 1;
+  for (Index more = 2; more <= std::min<Index>(by_memory, 16); ++more) {
+    const Index warps = parts(more * tile.warps, 4);
+    if (warps > 16 || machine.registers / 4 / 32 / warps / 8 * 8 < registers) break;
+    blocks = more;
+  }
+  return blocks;
+}
+
+KernelFamily::Sizes tile_sizes(const Problem& problem, const Plan& plan) {
+  const Tiling tile = tiling(problem, plan);
+  return {tile.tiles, tile.shared_bytes, tile.packed_bytes};
+}
+
+namespace {
+
+KernelFamily::Constant number_list(const char* name, const std::vector<Index>& numbers) {
+  std::string list;
+  for (const Index number : numbers) list += (list.empty() ? "" : ", ") + std::to_string(number);
+  return {"int", name, "{" + list + "}"};
+}
+
+}  // namespace
+
+std::vector<KernelFamily::Constant> tile_constants(const Problem& problem, const Plan& plan) {
+  const Tiling tile = tiling(problem, plan);
+  std::vector<KernelFamily::Constant> list;
+  const auto add = [&](const char* name, Index value) {
+    list.push_back({"int", name, std::to_string(value)});
+  };
+  add("box_d", plan.box[0]);
+  add("box_h", plan.box[1]);
+  add("box_w", plan.box[2]);
+  add("group_block", plan.group_block);
+  add("channel_block", plan.channel_block);
+  add("input_block", plan.input_block);
+  add("cell_tile", plan.cell_tile);
+  add("column_tile", plan.column_tile);
+  add("threads", plan.threads);
+  add("buffers", plan.buffers);
+  list.push_back({"bool", "warpgroups", tile.plan.warpgroups ? "true" : "false"});
+  // The uses of steps, sweep by sweep, and what each of them reads.
+  std::vector<Index> first_use, step, used_tiles, first_fragment, offsets;
+  Index fragments = 0;
+  for (Index sweep = 0; sweep < tile.sweeps; ++sweep) {
+    first_use.push_back(static_cast<Index>(step.size()));
+    for (Index at = 0; at < tile.steps; ++at) {
+      const unsigned used = tile.used_tiles(sweep, at);
+      if (tile.steps_left_out && used == 0) continue;
+      step.push_back(at);
+      used_tiles.push_back(used);
+      first_fragment.push_back(fragments);
+      fragments += std::popcount(used);
+      if (tile.plan.warpgroups) {
+        // Where the first four words are, and how much further on the second four.
+        const Index second = tile.input_offset(at * 8 + 4), from = tile.input_offset(at * 8);
+        offsets.push_back(from + (std::max(second - from, Index{0}) << 16));
+        continue;
+      }
+      // Of whole steps the first word; else words t and t + 4 beside each other.
+      for (Index i = 0; i < (tile.whole_steps ? 1 : 8); ++i) {
+        offsets.push_back(tile.input_offset(at * 8 + i / 2 + i % 2 * 4));
+      }
+    }
+  }
+  first_use.push_back(static_cast<Index>(step.size()));
+  list.push_back(number_list("first_use[]", first_use));
+  list.push_back(number_list("step[]", step));
+  list.push_back(number_list("used_tiles[]", used_tiles));
+  list.push_back(number_list("first_fragment[]", first_fragment));
+  list.push_back(number_list("offsets[]", offsets));
+  return list;
+}
+
+}  // namespace phaseconv::cuda

@@ -1,0 +1,43 @@
+// What the plans of phase_mma and phase_wgmma have in common: the boxes and blocks that they try,
+// and what kernels/tiling.cuh works out for them.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "cuda/kernels/layout.cuh"
+#include "cuda/kernels/numbering.cuh"
+#include "cuda/source.h"
+
+namespace phaseconv::cuda {
+
+constexpr Index kMostTiles = 0x3fffffff;
+// Positions within a block and offsets of a cell are 32-bit numbers.
+constexpr Index kMostPositions = Index{1} << 30;
+constexpr Index kMostSteps = 4096;
+constexpr Index kMostColumnTiles = 1024;
+// Shared memory that the system keeps of every block.
+constexpr Index kReservedBytes = 1024;
+
+Tiling tiling(const Problem& problem, const Plan& plan);
+
+/// What would overflow, or take too long to find out, before a tiling is made; empty: nothing.
+std::string too_large(const Problem& problem);
+/// The same of a tiling.
+std::string too_large(const Tiling& tile);
+
+/// Boxes of cells: whole rows where they are short enough, so that the outputs of a block lie in
+/// long runs.
+std::vector<std::array<Index, 3>> boxes(const Problem& problem, Index most_cells);
+/// All channels, or fewer.
+std::vector<Index> channel_blocks(Index channels);
+std::vector<Index> group_blocks(const Problem& problem);
+
+/// As many blocks as share a multiprocessor, by shared memory and registers of a thread.
+Index resident_blocks(const Machine& machine, const Tiling& tile, Index registers);
+
+KernelFamily::Sizes tile_sizes(const Problem& problem, const Plan& plan);
+std::vector<KernelFamily::Constant> tile_constants(const Problem& problem, const Plan& plan);
+
+}  // namespace phaseconv::cuda

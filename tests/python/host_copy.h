@@ -1,0 +1,51 @@
+// copy.cuh for host_cuda.h: what goes on in the background there is done at once here.
+namespace phaseconv {
+
+inline unsigned shared_address(const void* pointer) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}
+/// Where so many bytes of shared memory are; ends the process where the block has none.
+inline unsigned char* at_shared(std::size_t address, std::size_t bytes) {
+  if (address % bytes != 0 || address + bytes > host::shared_bytes) {
+    std::fprintf(stderr, "shared memory has %zu bytes, %zu at %zu are beyond or misaligned\n",
+                 host::shared_bytes, bytes, address);
+    std::abort();
+  }
+  return shared + address;
+}
+template <class Value>
+void store_shared_if(unsigned address, const Value& value, bool condition) {
+  if (condition) std::memcpy(at_shared(address, sizeof value), &value, sizeof value);
+}
+inline unsigned kept(unsigned value) { return value; }
+
+template <int bytes>
+void copy_to_shared(void* to, const void* from, bool exists) {
+  unsigned char* const here = at_shared(shared_address(to), bytes);
+  if (exists) {
+    std::memcpy(here, from, bytes);
+  } else {
+    std::memset(here, 0, bytes);
+  }
+}
+inline void wait_for_copies_to_shared() {}
+
+inline constexpr bool has_bulk_copies = false;  // from shared memory
+inline void fence_before_bulk_copies() {}
+inline void bulk_copy_from_shared(void*, const void*, unsigned) {}
+template <int groups>
+void wait_for_bulk_reads() {}
+inline void commit_bulk_copies() {}
+
+inline void bulk_copy_to_shared(void* to, const void* from, unsigned bytes, unsigned long long*) {
+  for (unsigned i = 0; i < bytes; i += 16) {
+    std::memcpy(at_shared(shared_address(to) + i, 16), static_cast<const char*>(from) + i, 16);
+  }
+}
+inline void start_barrier(unsigned long long*, int) {}
+inline void expect_bytes(unsigned long long*, unsigned) {}
+inline void arrive(unsigned long long*) {}
+/// All threads come here, so that all have made their copies when one goes on.
+inline void wait_for_barrier(unsigned long long*, unsigned) { __syncthreads(); }
+
+}  // namespace phaseconv
