@@ -342,7 +342,8 @@ def test_another_gpu_is_an_error(monkeypatch, arch, capability, target):
     if target is None:
         number = "".join(map(str, capability))
         with pytest.raises(RuntimeError, match=f"written for {arch}, cuda:0 is sm_{number}: "):
-            namespace["_phaseconv_library"](0)
+            # Past its cache: where there is a GPU, the file was loaded for that one.
+            namespace["_phaseconv_library"].__wrapped__(0)
 
 
 # --- the command line -----------------------------------------------------------------------------
