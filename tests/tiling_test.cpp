@@ -81,14 +81,16 @@ TEST(Tiling, WordsAreReadFromWhereTheyAreStaged) {
 TEST(Tiling, EveryCellHasOneNumber) {
   for_each_tiling([](const Problem&, const Tiling& tile) {
     std::set<Index> cells;
-    for (Index number = 0; number < tile.cell_chunks * tile.plan.cell_tile; ++number) {
-      const Tiling::Numbered cell = tile.cell(number);
+    const int numbers = static_cast<int>(tile.cell_chunks * tile.plan.cell_tile);
+    for (int number = 0; number < numbers; ++number) {
+      const Tiling::Cell cell = tile.cell(static_cast<unsigned>(number));
       if (!cell.exists) continue;
       EXPECT_TRUE(cell.d < tile.plan.box_d && cell.h < tile.plan.box_h && cell.w < tile.plan.box_w);
       const Index position = cell.d * tile.x_d + cell.h * tile.x_h + cell.w * tile.x_w;
       EXPECT_TRUE(cells.insert(position).second);
       if (tile.plan.warpgroups) {
-        const Index first = number / tile.plan.cell_tile * tile.plan.cell_tile;
+        const int chunk = static_cast<int>(tile.plan.cell_tile);
+        const int first = number / chunk * chunk;
         EXPECT_EQ(tile.staged_at(first) + number - first, position);
       }
     }

@@ -433,14 +433,14 @@ struct Tiling {
   };
   PHASECONV_FUNCTION MatrixColumn matrix_column(Index column) const;
 
-  /// A cell of a box by its number.
-  struct Numbered {
-    Index d, h, w;
+  /// A cell of a box by its number; where there is none of a number, the first one stands in.
+  struct Cell {
+    int d, h, w;
     bool exists;
   };
-  PHASECONV_FUNCTION Numbered cell(Index number) const;
-  /// Warpgroups: where the cell of a number is staged, if it and the next ones are.
-  PHASECONV_FUNCTION Index staged_at(Index number) const;
+  PHASECONV_FUNCTION Cell cell(unsigned number) const;
+  /// Warpgroups: where the cell of a number is staged, counted from the first one.
+  PHASECONV_FUNCTION int staged_at(int number) const;
 
   /// The neighbour and the word of k. Warpgroups: the words in chunks of four, each with all
   /// neighbours, in the order in which they are staged.
@@ -758,13 +758,17 @@ PHASECONV_FUNCTION Tiling::MatrixColumn Tiling::matrix_column(Index column) cons
   return {column / 8, lane_column == 1 ? m % 4 * 2 + m / 4 : m};
 }
 
-PHASECONV_FUNCTION Tiling::Numbered Tiling::cell(Index number) const {
-  const Index w = number % rows_d % rows_w, h = number % rows_d / rows_w, d = number / rows_d;
-  return {d, h, w, number < cells && (!plan.warpgroups || (w < plan.box_w && h < plan.box_h))};
+PHASECONV_FUNCTION Tiling::Cell Tiling::cell(unsigned number) const {
+  const bool numbered = cells % plan.cell_tile == 0 || number < unsigned(cells);
+  if (!numbered) number = 0;
+  const unsigned in_plane = number % unsigned(rows_d);
+  const int w = int(in_plane % unsigned(rows_w)), h = int(in_plane / unsigned(rows_w));
+  const bool in_box = !plan.warpgroups || (w < int(plan.box_w) && h < int(plan.box_h));
+  return {int(number / unsigned(rows_d)), h, w, numbered && in_box};
 }
 
-PHASECONV_FUNCTION Index Tiling::staged_at(Index number) const {
-  return number / rows_d * x_d + number % rows_d;
+PHASECONV_FUNCTION int Tiling::staged_at(int number) const {
+  return number / int(rows_d) * int(x_d) + number % int(rows_d);
 }
 
 PHASECONV_FUNCTION Index Tiling::k_neighbour(Index k) const {
@@ -1388,6 +1392,11 @@ struct Place {
     }
   }
 
+  /// Whether a tile has the same weights and biases.
+  __device__ __forceinline__ bool same_channels(const Place& other) const {
+    return group == other.group && channel_block == other.channel_block;
+  }
+
  private:
   template <Axis axis>
   static __device__ __forceinline__ Along along(int block, int box) {
@@ -1422,23 +1431,6 @@ struct Unit {
     const unsigned first = chunk * unsigned(Plan::cell_tile);
     if constexpr (!tile.plan.warpgroups) return first + cell_tile * 16;
     return first + cell_tile * 64 + threadIdx.x / 32 % 4 * 16;
-  }
-};
-
-/// A cell of a box; where there is none of a number, the first one stands in.
-template <class Problem, class Plan>
-struct Cell {
-  int d, h, w;
-  bool exists;
-  __device__ __forceinline__ explicit Cell(unsigned number) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr unsigned rows_w = unsigned(tile.rows_w), rows_d = unsigned(tile.rows_d);
-    exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
-    if (!exists) number = 0;
-    w = number % rows_d % rows_w;
-    h = number % rows_d / rows_w;
-    d = number / rows_d;
-    if constexpr (tile.plan.warpgroups) exists &= w < int(Plan::box_w) && h < int(Plan::box_h);
   }
 };
 
@@ -1795,7 +1787,7 @@ struct Epilogue {
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Cell<Problem, Plan> cell(own.first_cell(i) + lane / 4 + 8 * half);
+        const Tiling::Cell cell = tile.cell(own.first_cell(i) + lane / 4 + 8 * half);
         targets[i][half] = Target(cell, at, out, first);
         // Rows of sixteens: the other half of the tile lies in the same row.
         if (half == 1 && !Plan::warpgroups && Plan::box_w % 16 == 0) {
@@ -1986,8 +1978,8 @@ struct Epilogue {
     unsigned in_d, in_h, in_w;  ///< bits of the axes' live phases; few: in_w has them of all
 
     Target() = default;
-    __device__ __forceinline__ Target(const Cell<Problem, Plan>& cell, const At& at,
-                                      const Output& out, unsigned first) {
+    __device__ __forceinline__ Target(const Tiling::Cell& cell, const At& at, const Output& out,
+                                      unsigned first) {
       const int d = cell.d * int(Problem::d.stride), h = cell.h * int(Problem::h.stride),
                 w = cell.w * int(Problem::w.stride);
       address = kept(first + int(sizeof(Stored)) * Output::offset(0, d, h, w));
@@ -2264,7 +2256,7 @@ struct WarpProducts {
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Cell<Problem, Plan> cell(job.first_cell(i) + lane / 4 + 8 * half);
+        const Tiling::Cell cell = tile.cell(job.first_cell(i) + lane / 4 + 8 * half);
         cells[i][half] = own.inputs(piece) + job.group * int(tile.words * tile.x_word) +
                          cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
                          (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);
@@ -2446,8 +2438,7 @@ struct PhaseMma {
               __syncthreads();
             }
             if (finishes && more) {
-              if (stages > 1 || coming.group != at.group ||
-                  coming.channel_block != at.channel_block) {
+              if (stages > 1 || !coming.same_channels(at)) {
                 own.fetch_weights(whose, next_stage, piece + 1);
               }
               own.template inputs_of<Stager>(input, whose, next_stage, piece + 1)();
@@ -2473,7 +2464,7 @@ struct PhaseMma {
       }
       out.store();
       if (ends) break;
-      new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
+      new_channels = !coming.same_channels(at);
       number = next;
       at = coming;
     }

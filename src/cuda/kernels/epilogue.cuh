@@ -47,7 +47,7 @@ struct Epilogue {
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Cell<Problem, Plan> cell(own.first_cell(i) + lane / 4 + 8 * half);
+        const Tiling::Cell cell = tile.cell(own.first_cell(i) + lane / 4 + 8 * half);
         targets[i][half] = Target(cell, at, out, first);
         // Rows of sixteens: the other half of the tile lies in the same row.
         if (half == 1 && !Plan::warpgroups && Plan::box_w % 16 == 0) {
@@ -238,8 +238,8 @@ struct Epilogue {
     unsigned in_d, in_h, in_w;  ///< bits of the axes' live phases; few: in_w has them of all
 
     Target() = default;
-    __device__ __forceinline__ Target(const Cell<Problem, Plan>& cell, const At& at,
-                                      const Output& out, unsigned first) {
+    __device__ __forceinline__ Target(const Tiling::Cell& cell, const At& at, const Output& out,
+                                      unsigned first) {
       const int d = cell.d * int(Problem::d.stride), h = cell.h * int(Problem::h.stride),
                 w = cell.w * int(Problem::w.stride);
       address = kept(first + int(sizeof(Stored)) * Output::offset(0, d, h, w));

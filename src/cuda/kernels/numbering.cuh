@@ -21,13 +21,17 @@ PHASECONV_FUNCTION Tiling::MatrixColumn Tiling::matrix_column(Index column) cons
   return {column / 8, lane_column == 1 ? m % 4 * 2 + m / 4 : m};
 }
 
-PHASECONV_FUNCTION Tiling::Numbered Tiling::cell(Index number) const {
-  const Index w = number % rows_d % rows_w, h = number % rows_d / rows_w, d = number / rows_d;
-  return {d, h, w, number < cells && (!plan.warpgroups || (w < plan.box_w && h < plan.box_h))};
+PHASECONV_FUNCTION Tiling::Cell Tiling::cell(unsigned number) const {
+  const bool numbered = cells % plan.cell_tile == 0 || number < unsigned(cells);
+  if (!numbered) number = 0;
+  const unsigned in_plane = number % unsigned(rows_d);
+  const int w = int(in_plane % unsigned(rows_w)), h = int(in_plane / unsigned(rows_w));
+  const bool in_box = !plan.warpgroups || (w < int(plan.box_w) && h < int(plan.box_h));
+  return {int(number / unsigned(rows_d)), h, w, numbered && in_box};
 }
 
-PHASECONV_FUNCTION Index Tiling::staged_at(Index number) const {
-  return number / rows_d * x_d + number % rows_d;
+PHASECONV_FUNCTION int Tiling::staged_at(int number) const {
+  return number / int(rows_d) * int(x_d) + number % int(rows_d);
 }
 
 PHASECONV_FUNCTION Index Tiling::k_neighbour(Index k) const {

@@ -97,8 +97,7 @@ struct PhaseMma {
               __syncthreads();
             }
             if (finishes && more) {
-              if (stages > 1 || coming.group != at.group ||
-                  coming.channel_block != at.channel_block) {
+              if (stages > 1 || !coming.same_channels(at)) {
                 own.fetch_weights(whose, next_stage, piece + 1);
               }
               own.template inputs_of<Stager>(input, whose, next_stage, piece + 1)();
@@ -124,7 +123,7 @@ struct PhaseMma {
       }
       out.store();
       if (ends) break;
-      new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
+      new_channels = !coming.same_channels(at);
       number = next;
       at = coming;
     }

@@ -113,7 +113,7 @@ struct PhaseWgmma {
       }
       out.store();
       if (ends) break;
-      new_channels = coming.group != at.group || coming.channel_block != at.channel_block;
+      new_channels = !coming.same_channels(at);
       number = next;
       at = coming;
     }

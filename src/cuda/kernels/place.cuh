@@ -47,6 +47,11 @@ struct Place {
     }
   }
 
+  /// Whether a tile has the same weights and biases.
+  __device__ __forceinline__ bool same_channels(const Place& other) const {
+    return group == other.group && channel_block == other.channel_block;
+  }
+
  private:
   template <Axis axis>
   static __device__ __forceinline__ Along along(int block, int box) {
@@ -81,23 +86,6 @@ struct Unit {
     const unsigned first = chunk * unsigned(Plan::cell_tile);
     if constexpr (!tile.plan.warpgroups) return first + cell_tile * 16;
     return first + cell_tile * 64 + threadIdx.x / 32 % 4 * 16;
-  }
-};
-
-/// A cell of a box; where there is none of a number, the first one stands in.
-template <class Problem, class Plan>
-struct Cell {
-  int d, h, w;
-  bool exists;
-  __device__ __forceinline__ explicit Cell(unsigned number) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr unsigned rows_w = unsigned(tile.rows_w), rows_d = unsigned(tile.rows_d);
-    exists = tile.cells % Plan::cell_tile == 0 || number < unsigned(tile.cells);
-    if (!exists) number = 0;
-    w = number % rows_d % rows_w;
-    h = number % rows_d / rows_w;
-    d = number / rows_d;
-    if constexpr (tile.plan.warpgroups) exists &= w < int(Plan::box_w) && h < int(Plan::box_h);
   }
 };
 

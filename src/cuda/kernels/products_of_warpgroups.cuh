@@ -29,10 +29,9 @@ struct WarpgroupProducts {
   static __device__ __forceinline__ void add(const Unit<Problem, Plan>& job, const Shared& own,
                                              int piece, Sums& sums) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const int first_cell = job.chunk * int(Plan::cell_tile);
-    const unsigned inputs = uniform(
-        shared_address(own.inputs(piece)) / 16 + job.group * int(tile.words / 4 * tile.x_word) +
-        first_cell / int(tile.rows_d) * int(tile.x_d) + first_cell % int(tile.rows_d));
+    const unsigned inputs = uniform(shared_address(own.inputs(piece)) / 16 +
+                                    job.group * int(tile.words / 4 * tile.x_word) +
+                                    tile.staged_at(job.chunk * int(Plan::cell_tile)));
     const int before = folded && tile.sweeps > 1 ? job.sweep * (steps * column_tiles) : 0;
     const unsigned weights = uniform(shared_address(own.weights(piece)) / 16 +
                                      (job.group * int(tile.fragments) + before) * fragment_units);

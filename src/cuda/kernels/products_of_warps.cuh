@@ -38,7 +38,7 @@ struct WarpProducts {
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Cell<Problem, Plan> cell(job.first_cell(i) + lane / 4 + 8 * half);
+        const Tiling::Cell cell = tile.cell(job.first_cell(i) + lane / 4 + 8 * half);
         cells[i][half] = own.inputs(piece) + job.group * int(tile.words * tile.x_word) +
                          cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
                          (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);

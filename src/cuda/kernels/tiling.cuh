@@ -161,14 +161,14 @@ struct Tiling {
   };
   PHASECONV_FUNCTION MatrixColumn matrix_column(Index column) const;
 
-  /// A cell of a box by its number.
-  struct Numbered {
-    Index d, h, w;
+  /// A cell of a box by its number; where there is none of a number, the first one stands in.
+  struct Cell {
+    int d, h, w;
     bool exists;
   };
-  PHASECONV_FUNCTION Numbered cell(Index number) const;
-  /// Warpgroups: where the cell of a number is staged, if it and the next ones are.
-  PHASECONV_FUNCTION Index staged_at(Index number) const;
+  PHASECONV_FUNCTION Cell cell(unsigned number) const;
+  /// Warpgroups: where the cell of a number is staged, counted from the first one.
+  PHASECONV_FUNCTION int staged_at(int number) const;
 
   /// The neighbour and the word of k. Warpgroups: the words in chunks of four, each with all
   /// neighbours, in the order in which they are staged.
