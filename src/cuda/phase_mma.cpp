@@ -188,8 +188,9 @@ KernelFamily family() {
       {"phase_mma", "all phases of a box of cells in one block, tensor cores, long runs written",
        plans, refusal, seconds},
       "PhaseMma",
-      {"tiling", "layout", "numbering", "mma", "copy", "fragments", "place", "stage", "writer",
-       "epilogue", "block", "products_of_warps", "phase_mma"},
+      {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
+       "definition", "place", "stage", "writer", "epilogue", "block", "products_of_warps",
+       "phase_mma"},
       tile_sizes,
       tile_constants};
 }

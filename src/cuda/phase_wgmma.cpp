@@ -187,14 +187,14 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
 }  // namespace
 
 KernelFamily family() {
-  return {
-      {"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", plans, refusal,
-       seconds},
-      "PhaseWgmma",
-      {"tiling", "layout", "numbering", "mma", "copy", "fragments", "place", "writer", "epilogue",
-       "block", "stage", "wgmma", "operands", "products_of_warpgroups", "phase_wgmma"},
-      tile_sizes,
-      tile_constants};
+  return {{"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", plans,
+           refusal, seconds},
+          "PhaseWgmma",
+          {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
+           "definition", "place", "writer", "epilogue", "block", "stage", "wgmma", "operands",
+           "products_of_warpgroups", "phase_wgmma"},
+          tile_sizes,
+          tile_constants};
 }
 
 }  // namespace phaseconv::cuda::phase_wgmma

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <limits>
 
+#include "cuda/col2im_mma.h"
 #include "cuda/direct.h"
 #include "cuda/kernel_files.h"
 #include "cuda/phase_fma.h"
@@ -106,7 +107,8 @@ std::string plan_struct(const KernelFamily& family, const Problem& problem, cons
 
 const std::vector<KernelFamily>& all_families() {
   static const std::vector<KernelFamily> all = {phase_wgmma::family(), phase_mma::family(),
-                                                phase_fma::family(), direct::family()};
+                                                col2im_mma::family(), phase_fma::family(),
+                                                direct::family()};
   return all;
 }
 

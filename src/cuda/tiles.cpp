@@ -5,14 +5,35 @@
 
 namespace phaseconv::cuda {
 
+TileProblem tile_problem(const Problem& problem) {
+  return {problem.batch,
+          problem.in_channels,
+          problem.out_channels,
+          problem.groups,
+          problem.axes[0],
+          problem.axes[1],
+          problem.axes[2],
+          static_cast<int>(element_size(problem.type)),
+          problem.layout == Layout::channels_last,
+          problem.type == DataType::f32};
+}
+
+TilePlan tile_plan(const Plan& plan) {
+  return {plan.box[0],
+          plan.box[1],
+          plan.box[2],
+          std::max<Index>(plan.group_block, 1),
+          plan.channel_block,
+          plan.input_block,
+          plan.cell_tile,
+          std::max<Index>(plan.column_tile, 8),
+          plan.threads,
+          plan.buffers,
+          plan.family == "phase_wgmma"};
+}
+
 Tiling tiling(const Problem& problem, const Plan& plan) {
-  return Tiling(
-      {problem.batch, problem.in_channels, problem.out_channels, problem.groups, problem.axes[0],
-       problem.axes[1], problem.axes[2], static_cast<int>(element_size(problem.type)),
-       problem.layout == Layout::channels_last, problem.type == DataType::f32},
-      {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.channel_block,
-       plan.input_block, plan.cell_tile, plan.column_tile, plan.threads, plan.buffers,
-       plan.family == "phase_wgmma"});
+  return Tiling(tile_problem(problem), tile_plan(plan));
 }
 
 std::string too_large(const Problem& problem) {
@@ -115,33 +136,35 @@ KernelFamily::Sizes tile_sizes(const Problem& problem, const Plan& plan) {
   return {tile.tiles, tile.shared_bytes, tile.packed_bytes};
 }
 
-namespace {
-
 KernelFamily::Constant number_list(const char* name, const std::vector<Index>& numbers) {
   std::string list;
   for (const Index number : numbers) list += (list.empty() ? "" : ", ") + std::to_string(number);
   return {"int", name, "{" + list + "}"};
 }
 
-}  // namespace
-
-std::vector<KernelFamily::Constant> tile_constants(const Problem& problem, const Plan& plan) {
-  const Tiling tile = tiling(problem, plan);
+std::vector<KernelFamily::Constant> plan_constants(const Plan& plan) {
+  const TilePlan tile = tile_plan(plan);
   std::vector<KernelFamily::Constant> list;
   const auto add = [&](const char* name, Index value) {
     list.push_back({"int", name, std::to_string(value)});
   };
-  add("box_d", plan.box[0]);
-  add("box_h", plan.box[1]);
-  add("box_w", plan.box[2]);
-  add("group_block", plan.group_block);
-  add("channel_block", plan.channel_block);
-  add("input_block", plan.input_block);
-  add("cell_tile", plan.cell_tile);
-  add("column_tile", plan.column_tile);
-  add("threads", plan.threads);
-  add("buffers", plan.buffers);
-  list.push_back({"bool", "warpgroups", tile.plan.warpgroups ? "true" : "false"});
+  add("box_d", tile.box_d);
+  add("box_h", tile.box_h);
+  add("box_w", tile.box_w);
+  add("group_block", tile.group_block);
+  add("channel_block", tile.channel_block);
+  add("input_block", tile.input_block);
+  add("cell_tile", tile.cell_tile);
+  add("column_tile", tile.column_tile);
+  add("threads", tile.threads);
+  add("buffers", tile.buffers);
+  list.push_back({"bool", "warpgroups", tile.warpgroups ? "true" : "false"});
+  return list;
+}
+
+std::vector<KernelFamily::Constant> tile_constants(const Problem& problem, const Plan& plan) {
+  const Tiling tile = tiling(problem, plan);
+  std::vector<KernelFamily::Constant> list = plan_constants(plan);
   // The uses of steps, sweep by sweep, and what each of them reads.
   std::vector<Index> first_use, step, used_tiles, first_fragment, offsets;
   Index fragments = 0;

@@ -20,6 +20,8 @@ constexpr Index kMostColumnTiles = 1024;
 // Shared memory that the system keeps of every block.
 constexpr Index kReservedBytes = 1024;
 
+TileProblem tile_problem(const Problem& problem);
+TilePlan tile_plan(const Plan& plan);
 Tiling tiling(const Problem& problem, const Plan& plan);
 
 /// What would overflow, or take too long to find out, before a tiling is made; empty: nothing.
@@ -38,6 +40,9 @@ std::vector<Index> group_blocks(const Problem& problem);
 Index resident_blocks(const Machine& machine, const Tiling& tile, Index registers);
 
 KernelFamily::Sizes tile_sizes(const Problem& problem, const Plan& plan);
+/// What the plan says, and a list of numbers, as constants of the kernel.
+std::vector<KernelFamily::Constant> plan_constants(const Plan& plan);
+KernelFamily::Constant number_list(const char* name, const std::vector<Index>& numbers);
 std::vector<KernelFamily::Constant> tile_constants(const Problem& problem, const Plan& plan);
 
 }  // namespace phaseconv::cuda

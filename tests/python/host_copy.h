@@ -17,6 +17,10 @@ template <class Value>
 void store_shared_if(unsigned address, const Value& value, bool condition) {
   if (condition) std::memcpy(at_shared(address, sizeof value), &value, sizeof value);
 }
+template <class Value>
+void load_shared_if(Value& value, unsigned address, bool condition) {
+  if (condition) std::memcpy(&value, at_shared(address, sizeof value), sizeof value);
+}
 inline unsigned kept(unsigned value) { return value; }
 
 template <int bytes>
@@ -29,6 +33,9 @@ void copy_to_shared(void* to, const void* from, bool exists) {
   }
 }
 inline void wait_for_copies_to_shared() {}
+inline void commit_copies() {}
+template <int groups>
+void wait_for_copies_but() {}
 
 inline constexpr bool has_bulk_copies = false;  // from shared memory
 inline void fence_before_bulk_copies() {}

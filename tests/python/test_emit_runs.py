@@ -160,9 +160,29 @@ def test_multiply_adds_of_few_channels_compute_it_too(problem, fused, tmp_path, 
     ],
 )
 def test_products_of_warpgroups_compute_it_too(problem, tmp_path, monkeypatch):
-    emitted, _ = on_host(
-        compose.emit_problem(problem, plan="phase_wgmma:").text, tmp_path, monkeypatch
-    )
+    products_compute_it_too(problem, "phase_wgmma:", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "n2,ic8,oc1,i4x5x8,k4,s2,p1,bias",
+        "ic24,oc2,i5x6x7,k3,s2,p1,op1,bias",
+        "ic12,oc1,i8x8,k5,s3,p2,op1,f16",
+        "n2,ic10,oc4,g2,i6x16,k3,s2,p1,bf16",
+        "ic16,oc3,i5x6x7,k3x2x3,s2x1x3,p1x0x2,op1x0x2,bias,cl",
+        "n2,ic40,oc2,i6x11,k3,s2,p1,d2,f16,cl",
+        "ic7,oc5,i30,k4,s2,bf16,cl",
+        "n2,ic72,oc2,i9,k4,s2,p1",
+        "ic32,oc2,i200,k4,s2,p1",
+    ],
+)
+def test_products_with_all_taps_compute_it_too(problem, tmp_path, monkeypatch):
+    products_compute_it_too(problem, "col2im_mma:", tmp_path, monkeypatch)
+
+
+def products_compute_it_too(problem, plan, tmp_path, monkeypatch):
+    emitted, _ = on_host(compose.emit_problem(problem, plan=plan).text, tmp_path, monkeypatch)
     model = emitted["ModelNew"](*emitted["get_init_inputs"]())
     (x,) = emitted["get_inputs"]()
     model = model.to(x.dtype)

@@ -733,6 +733,9 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   output_at = raw_at + round_up(raw ? all_words * per_word * raw_c * p.element_bytes : 0, 128);
   output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
   shared_bytes = output_at + q.buffers * output_bytes;
+  // An instruction reads 64 positions of two chunks that lie x_word apart. compute-sanitizer takes
+  // them for 2048 bytes in a row; so many are there.
+  if (warpgroups) shared_bytes = most(shared_bytes, raw_at + 1024);
 }
 
 }  // namespace phaseconv
@@ -870,149 +873,6 @@ PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
 
 }  // namespace phaseconv
 
-// Products of tensor cores, a warp at a time, on 32-bit words: a word is a float32 of one channel
-// or two 16-bit elements of neighbouring channels. In both cases
-//
-//     sums[16 cells][8 columns] += a[16 cells][8 words] * b[8 words][8 columns]
-//
-// and lane 4*g + t holds a[g][t], a[g+8][t], a[g][t+4], a[g+8][t+4]; b[t][g], b[t+4][g]; and the
-// sums [g][2t], [g][2t+1], [g+8][2t], [g+8][2t+1] (PTX ISA, "Matrix fragments for mma.m16n8k8" and
-// "mma.m16n8k16").
-
-namespace phaseconv {
-
-struct F32;
-struct TF32;
-struct F16;
-struct BF16;
-
-__device__ __forceinline__ void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
-                                              unsigned b1) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-/// To 10 explicit mantissa bits, to nearest, ties away. Infinities stay; a NaN may become any other
-/// value, so that of a difference from it is what shows it.
-__device__ __forceinline__ unsigned nearest_tf32(unsigned word) {
-  return (word + 0x1000u) & 0xffffe000u;
-}
-
-/// One of the two parts of a float32 that together have at least 22 bits of it. What is not finite
-/// is all in the upper part, and what rounds to infinity is cut instead.
-__device__ inline unsigned split_tf32(float value, bool lower_part) {
-  const unsigned bits = __float_as_uint(value), exponent = 0x7f800000u;
-  const bool finite = (bits & exponent) != exponent;
-  unsigned upper = finite ? nearest_tf32(bits) : bits;
-  if (finite && (upper & exponent) == exponent) upper = bits & 0xffffe000u;
-  if (!lower_part) return upper;
-  return finite ? nearest_tf32(__float_as_uint(value - __uint_as_float(upper))) : 0u;
-}
-
-/// `sums += a * b`. Products of float32 that are small go to `small`, which may be the same: apart,
-/// fewer instructions wait for each other.
-///
-/// Operands of one product: `Cells` and `Columns` are fragments, prepared once and used often.
-/// This one is for words that hold a value with at most 11 bits: 16-bit elements as float32.
-template <class Element, bool pairs>
-struct Product {
-  struct Cells {
-    unsigned word[4];
-    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = raw; }
-  };
-  struct Columns {
-    using Packed = uint2;
-    unsigned word[2];
-    __device__ __forceinline__ explicit Columns(Packed packed) : word{packed.x, packed.y} {}
-  };
-  static constexpr bool split = false;  ///< whether sums lose more than float32 ones would
-  template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
-#pragma unroll
-    for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].word, b.word[0], b.word[1]);
-  }
-};
-
-template <>
-struct Product<TF32, false> : Product<F16, false> {
-  struct Cells {
-    unsigned word[4];
-    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = nearest_tf32(raw); }
-  };  // weights are rounded as they are packed
-  template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
-#pragma unroll
-    for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].word, b.word[0], b.word[1]);
-  }
-};
-
-/// float32 as three products of its upper and lower parts, the small ones first; what is left out,
-/// lower times lower, is below 2^-22 of the product.
-template <>
-struct Product<F32, false> {
-  struct Cells {
-    unsigned upper[4], lower[4];
-    __device__ __forceinline__ void set(int i, unsigned raw) {
-      upper[i] = nearest_tf32(raw);
-      // The tensor cores ignore the 13 lowest bits: half of the last that counts rounds.
-      lower[i] = __float_as_uint(__uint_as_float(raw) - __uint_as_float(upper[i])) + 0x1000u;
-    }
-  };
-  struct Columns {  // split as they are packed
-    using Packed = uint4;
-    unsigned upper[2], lower[2];
-    __device__ __forceinline__ explicit Columns(Packed packed)
-        : upper{packed.x, packed.y}, lower{packed.z, packed.w} {}
-  };
-  static constexpr bool split = true;
-  template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, Sums& small, const Cells* a,
-                                             const Columns& b) {
-#pragma unroll
-    for (int i = 0; i < tiles; ++i) multiply_tf32(small[i], a[i].lower, b.upper[0], b.upper[1]);
-#pragma unroll
-    for (int i = 0; i < tiles; ++i) multiply_tf32(small[i], a[i].upper, b.lower[0], b.lower[1]);
-#pragma unroll
-    for (int i = 0; i < tiles; ++i) multiply_tf32(sums[i], a[i].upper, b.upper[0], b.upper[1]);
-  }
-};
-
-template <>
-struct Product<F16, true> : Product<F16, false> {
-  template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
-#pragma unroll
-    for (int i = 0; i < tiles; ++i) {
-      float(&sum)[4] = sums[i];
-      asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-          "{%8,%9}, {%0,%1,%2,%3};"
-          : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-          : "r"(a[i].word[0]), "r"(a[i].word[1]), "r"(a[i].word[2]), "r"(a[i].word[3]),
-            "r"(b.word[0]), "r"(b.word[1]));
-    }
-  }
-};
-
-template <>
-struct Product<BF16, true> : Product<F16, false> {
-  template <int tiles, class Sums>
-  static __device__ __forceinline__ void add(Sums& sums, Sums&, const Cells* a, const Columns& b) {
-#pragma unroll
-    for (int i = 0; i < tiles; ++i) {
-      float(&sum)[4] = sums[i];
-      asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-          "{%8,%9}, {%0,%1,%2,%3};"
-          : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-          : "r"(a[i].word[0]), "r"(a[i].word[1]), "r"(a[i].word[2]), "r"(a[i].word[3]),
-            "r"(b.word[0]), "r"(b.word[1]));
-    }
-  }
-};
-
-}  // namespace phaseconv
-
 // Copies between memory and a block's shared memory that go on while its threads do other things.
 
 namespace phaseconv {
@@ -1054,6 +914,19 @@ __device__ __forceinline__ void store_shared_if(unsigned address, const unsigned
     store_shared_if(address, word[0], condition);
   }
 }
+/// The same for reading: else the value stays.
+__device__ __forceinline__ void load_shared_if(float& value, unsigned address, bool condition) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p ld.shared.f32 %0, [%1];}"
+               : "+f"(value)
+               : "r"(address), "r"(unsigned(condition))
+               : "memory");
+}
+__device__ __forceinline__ void load_shared_if(float2& value, unsigned address, bool condition) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %3, 0; @p ld.shared.v2.f32 {%0, %1}, [%2];}"
+               : "+f"(value.x), "+f"(value.y)
+               : "r"(address), "r"(unsigned(condition))
+               : "memory");
+}
 /// Keeps a value in its register: it is not worked out anew wherever it is used.
 __device__ __forceinline__ unsigned kept(unsigned value) {
   asm volatile("" : "+r"(value));
@@ -1074,6 +947,14 @@ __device__ __forceinline__ void copy_to_shared(void* to, const void* from, bool 
   }
 }
 
+/// Ends a group of copies, and waits for all but the latest groups.
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int groups>
+__device__ __forceinline__ void wait_for_copies_but() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+}
 /// Waits for this thread's copies to shared memory.
 __device__ __forceinline__ void wait_for_copies_to_shared() {
   asm volatile("cp.async.wait_all;" ::: "memory");
@@ -1153,16 +1034,183 @@ __device__ __forceinline__ void commit_bulk_copies() {}
 
 }  // namespace phaseconv
 
-// Weights packed for the phase_mma family, in the order in which warps read them:
+// A warp's instructions on matrices of 32-bit words: a word is a float32 of one channel or two
+// 16-bit elements of neighbouring channels. In both cases
 //
-//     [group][channel block][stage][fragment: sweep, step, column tile][lane][k = t, t + 4]
+//     sums[16 cells][8 columns] += a[16 cells][8 words] * b[8 words][8 columns]
 //
-// and of float32 the upper parts of both, then the lower ones (mma.cuh). For warpgroups (wgmma.cuh)
-//
-//     [group][channel block][stage][sweep, step][k / 4 % 2][part][column of the used tiles][k % 4]
-//
-// Only the fragments that are used are there. The groups of a tile follow each
-// other, so that their weights are one piece of memory where there is one channel block.
+// and lane 4*g + t holds a[g][t], a[g+8][t], a[g][t+4], a[g+8][t+4]; b[t][g], b[t+4][g]; and the
+// sums [g][2t], [g][2t+1], [g+8][2t], [g+8][2t+1] (PTX ISA, "Matrix fragments for mma.m16n8k8" and
+// "mma.m16n8k16").
+
+namespace phaseconv {
+
+__device__ __forceinline__ void multiply_tf32(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
+                                              unsigned b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void multiply_f16(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
+                                             unsigned b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void multiply_bf16(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
+                                              unsigned b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// The words a of 16-bit elements that lie in shared memory channel by channel, those of eight
+/// cells in 16 bytes: lane 8*i + r names the place of channel r (i < 2) or r + 8, cells 0 to 7 (i
+/// even) or 8 to 15.
+__device__ __forceinline__ void load_turned(unsigned (&a)[4], const void* place) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(shared_address(place))
+               : "memory");
+}
+
+}  // namespace phaseconv
+
+// Products of tensor cores, a warp at a time, on 32-bit words (warp_matrices.cuh), for each type of
+// elements.
+
+namespace phaseconv {
+
+struct F32;
+struct TF32;
+struct F16;
+struct BF16;
+
+/// To 10 explicit mantissa bits, to nearest, ties away. Infinities stay; a NaN may become any other
+/// value, so that of a difference from it is what shows it.
+__device__ __forceinline__ unsigned nearest_tf32(unsigned word) {
+  return (word + 0x1000u) & 0xffffe000u;
+}
+
+/// One of the two parts of a float32 that together have at least 22 bits of it. What is not finite
+/// is all in the upper part, and what rounds to infinity is cut instead.
+__device__ inline unsigned split_tf32(float value, bool lower_part) {
+  const unsigned bits = __float_as_uint(value), exponent = 0x7f800000u;
+  const bool finite = (bits & exponent) != exponent;
+  unsigned upper = finite ? nearest_tf32(bits) : bits;
+  if (finite && (upper & exponent) == exponent) upper = bits & 0xffffe000u;
+  if (!lower_part) return upper;
+  return finite ? nearest_tf32(__float_as_uint(value - __uint_as_float(upper))) : 0u;
+}
+
+/// `sums += a * b`, in `parts` instructions that may have others between them. Products of float32
+/// that are small go to `small`, which may be the same: apart, fewer instructions wait for each
+/// other.
+///
+/// Operands of one product: `Cells` and `Columns` are fragments, prepared once and used often.
+/// This one is for words that hold a value with at most 11 bits: 16-bit elements as float32.
+template <class Element, bool pairs>
+struct Product {
+  struct Cells {
+    unsigned word[4];
+    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = raw; }
+  };
+  struct Columns {
+    using Packed = uint2;
+    unsigned word[2];
+    __device__ __forceinline__ explicit Columns(Packed packed) : word{packed.x, packed.y} {}
+  };
+  static constexpr bool split = false;  ///< whether sums lose more than float32 ones would
+  static constexpr int parts = 1;
+  template <int part>
+  static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
+                                                  const Columns& b) {
+    multiply_tf32(sum, a.word, b.word[0], b.word[1]);
+  }
+};
+
+template <>
+struct Product<TF32, false> : Product<F16, false> {
+  struct Cells {
+    unsigned word[4];
+    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = nearest_tf32(raw); }
+  };  // weights are rounded as they are packed
+  template <int part>
+  static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
+                                                  const Columns& b) {
+    multiply_tf32(sum, a.word, b.word[0], b.word[1]);
+  }
+};
+
+/// float32 as three products of its upper and lower parts, the small ones first; what is left out,
+/// lower times lower, is below 2^-22 of the product.
+template <>
+struct Product<F32, false> {
+  struct Cells {
+    unsigned upper[4], lower[4];
+    __device__ __forceinline__ void set(int i, unsigned raw) {
+      upper[i] = nearest_tf32(raw);
+      // The tensor cores ignore the 13 lowest bits: half of the last that counts rounds.
+      lower[i] = __float_as_uint(__uint_as_float(raw) - __uint_as_float(upper[i])) + 0x1000u;
+    }
+  };
+  struct Columns {  // split as they are packed
+    using Packed = uint4;
+    unsigned upper[2], lower[2];
+    __device__ __forceinline__ explicit Columns(Packed packed)
+        : upper{packed.x, packed.y}, lower{packed.z, packed.w} {}
+  };
+  static constexpr bool split = true;
+  static constexpr int parts = 3;
+  template <int part>
+  static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
+                                                  const Columns& b) {
+    const unsigned(&x)[4] = part == 0 ? a.lower : a.upper;
+    const unsigned(&y)[2] = part == 1 ? b.lower : b.upper;
+    multiply_tf32(sum, x, y[0], y[1]);
+  }
+};
+
+template <>
+struct Product<F16, true> : Product<F16, false> {
+  template <int part>
+  static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
+                                                  const Columns& b) {
+    multiply_f16(sum, a.word, b.word[0], b.word[1]);
+  }
+};
+
+template <>
+struct Product<BF16, true> : Product<F16, false> {
+  template <int part>
+  static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
+                                                  const Columns& b) {
+    multiply_bf16(sum, a.word, b.word[0], b.word[1]);
+  }
+};
+
+/// All parts, of several tiles of cells: the small products first.
+template <class Multiply, int tiles>
+__device__ __forceinline__ void add_products(float (&sums)[tiles][4], float (&small)[tiles][4],
+                                             const typename Multiply::Cells (&a)[tiles],
+                                             const typename Multiply::Columns& b) {
+  constexpr int parts = Multiply::parts;
+  if constexpr (parts == 3) {
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) Multiply::template add_part<0>(small[i], a[i], b);
+#pragma unroll
+    for (int i = 0; i < tiles; ++i) Multiply::template add_part<1>(small[i], a[i], b);
+  }
+#pragma unroll
+  for (int i = 0; i < tiles; ++i) Multiply::template add_part<parts - 1>(sums[i], a[i], b);
+}
+
+}  // namespace phaseconv
+
+// The geometry of the generated structs, as a constant of the kernel.
 
 namespace phaseconv {
 
@@ -1177,6 +1225,21 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Plan::warpgroups});
   return tiling;
 }
+
+}  // namespace phaseconv
+
+// Weights packed for the phase_mma family, in the order in which warps read them:
+//
+//     [group][channel block][stage][fragment: sweep, step, column tile][lane][k = t, t + 4]
+//
+// and of float32 the upper parts of both, then the lower ones (mma.cuh). For warpgroups (wgmma.cuh)
+//
+//     [group][channel block][stage][sweep, step][k / 4 % 2][part][column of the used tiles][k % 4]
+//
+// Only the fragments that are used are there. The groups of a tile follow each
+// other, so that their weights are one piece of memory where there is one channel block.
+
+namespace phaseconv {
 
 template <class Problem, class Plan>
 struct Fragments {
@@ -1339,6 +1402,60 @@ struct Fragments {
     } else {
       return __float_as_uint(Element::operand(element(0)));
     }
+  }
+};
+
+}  // namespace phaseconv
+
+// One output as the definition says, from packed weights: for what tensor cores don't do right,
+// sums that are not finite.
+
+namespace phaseconv {
+
+template <class Problem, class Plan, class Packed>
+struct Definition {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+
+  const Stored* input;
+  const unsigned* packed;
+
+  /// One output without its bias: one multiply-add after the other, only those that there are.
+  __device__ float operator()(Index image, Index channel, Index o_d, Index o_h, Index o_w) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
+                     w = phases_of<Problem::w>();
+    constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
+    const Stored* const x = input + image * Problem::in_channels * positions;
+    const Index group = channel / tile.oc;
+    float sum = 0;
+    for (Index ic = 0; ic < tile.ic; ++ic) {
+      for (Index kd = d.first_tap_of(o_d); kd < Problem::d.kernel; kd += d.tap_step) {
+        const Index i_d = d.cell_of(o_d) - d.shift(kd);
+        if (i_d < 0 || i_d >= Problem::d.input) continue;
+        for (Index kh = h.first_tap_of(o_h); kh < Problem::h.kernel; kh += h.tap_step) {
+          const Index i_h = h.cell_of(o_h) - h.shift(kh);
+          if (i_h < 0 || i_h >= Problem::h.input) continue;
+          for (Index kw = w.first_tap_of(o_w); kw < Problem::w.kernel; kw += w.tap_step) {
+            const Index i_w = w.cell_of(o_w) - w.shift(kw);
+            if (i_w < 0 || i_w >= Problem::w.input) continue;
+            const Index position = (i_d * Problem::h.input + i_h) * Problem::w.input + i_w;
+            const Index own = group * tile.ic + ic;
+            const Index from = Problem::channels_last ? position * Problem::in_channels + own
+                                                      : own * positions + position;
+            const Index neighbour =
+                (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
+                w.shift_index(kw);
+            const Index phase =
+                (kd % d.tap_step * h.live_count() + kh % h.tap_step) * w.live_count() +
+                kw % w.tap_step;
+            sum = fmaf(Element::operand(__ldg(x + from)),
+                       Packed::weight(packed, group, ic, channel % tile.oc, neighbour, phase), sum);
+          }
+        }
+      }
+    }
+    return sum;
   }
 };
 
@@ -1878,50 +1995,10 @@ struct Repair {
       Stored& staged = out.staged[Output::offset(channel, d, h, w)];
       if (fabsf(Element::value(staged)) <= Epilogue<Problem, Plan>::largest) continue;
       const Index own = at.first_channel() + channel;
-      const float sum = defined(at.image, own, at.d.low + d, at.h.low + h, at.w.low + w);
+      const float sum = Definition<Problem, Plan, Fragments<Problem, Plan>>{input, packed}(
+          at.image, own, at.d.low + d, at.h.low + h, at.w.low + w);
       staged = Element::rounded(Problem::bias ? sum + Element::value(__ldg(bias + own)) : sum);
     }
-  }
-
- private:
-  /// One output without its bias: one multiply-add after the other, only those that there are.
-  __device__ float defined(Index image, Index channel, Index o_d, Index o_h, Index o_w) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
-                     w = phases_of<Problem::w>();
-    constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
-    const Stored* const x = input + image * Problem::in_channels * positions;
-    const Index group = channel / tile.oc;
-    float sum = 0;
-    for (Index ic = 0; ic < tile.ic; ++ic) {
-      for (Index kd = d.first_tap_of(o_d); kd < Problem::d.kernel; kd += d.tap_step) {
-        const Index i_d = d.cell_of(o_d) - d.shift(kd);
-        if (i_d < 0 || i_d >= Problem::d.input) continue;
-        for (Index kh = h.first_tap_of(o_h); kh < Problem::h.kernel; kh += h.tap_step) {
-          const Index i_h = h.cell_of(o_h) - h.shift(kh);
-          if (i_h < 0 || i_h >= Problem::h.input) continue;
-          for (Index kw = w.first_tap_of(o_w); kw < Problem::w.kernel; kw += w.tap_step) {
-            const Index i_w = w.cell_of(o_w) - w.shift(kw);
-            if (i_w < 0 || i_w >= Problem::w.input) continue;
-            const Index position = (i_d * Problem::h.input + i_h) * Problem::w.input + i_w;
-            const Index own = group * tile.ic + ic;
-            const Index from = Problem::channels_last ? position * Problem::in_channels + own
-                                                      : own * positions + position;
-            const Index neighbour =
-                (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
-                w.shift_index(kw);
-            const Index phase =
-                (kd % d.tap_step * h.live_count() + kh % h.tap_step) * w.live_count() +
-                kw % w.tap_step;
-            sum = fmaf(Element::operand(__ldg(x + from)),
-                       Fragments<Problem, Plan>::weight(packed, group, ic, channel % tile.oc,
-                                                        neighbour, phase),
-                       sum);
-          }
-        }
-      }
-    }
-    return sum;
   }
 };
 

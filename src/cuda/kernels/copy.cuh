@@ -40,6 +40,19 @@ __device__ __forceinline__ void store_shared_if(unsigned address, const unsigned
     store_shared_if(address, word[0], condition);
   }
 }
+/// The same for reading: else the value stays.
+__device__ __forceinline__ void load_shared_if(float& value, unsigned address, bool condition) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p ld.shared.f32 %0, [%1];}"
+               : "+f"(value)
+               : "r"(address), "r"(unsigned(condition))
+               : "memory");
+}
+__device__ __forceinline__ void load_shared_if(float2& value, unsigned address, bool condition) {
+  asm volatile("{.reg .pred p; setp.ne.u32 p, %3, 0; @p ld.shared.v2.f32 {%0, %1}, [%2];}"
+               : "+f"(value.x), "+f"(value.y)
+               : "r"(address), "r"(unsigned(condition))
+               : "memory");
+}
 /// Keeps a value in its register: it is not worked out anew wherever it is used.
 __device__ __forceinline__ unsigned kept(unsigned value) {
   asm volatile("" : "+r"(value));
@@ -60,6 +73,14 @@ __device__ __forceinline__ void copy_to_shared(void* to, const void* from, bool 
   }
 }
 
+/// Ends a group of copies, and waits for all but the latest groups.
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int groups>
+__device__ __forceinline__ void wait_for_copies_but() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+}
 /// Waits for this thread's copies to shared memory.
 __device__ __forceinline__ void wait_for_copies_to_shared() {
   asm volatile("cp.async.wait_all;" ::: "memory");

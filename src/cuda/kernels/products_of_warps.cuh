@@ -113,7 +113,7 @@ struct WarpProducts {
       for (int c = 0; c < column_tiles; ++c) {
         if (used >> c & 1) {
           const typename Multiply::Columns b(weights[fragment++ * 32]);
-          Multiply::template add<cell_tiles>(sums[c], small[c], a, b);
+          add_products<Multiply>(sums[c], small[c], a, b);
         }
       }
     }
