@@ -18,6 +18,7 @@ constexpr Index usual_blocks[] = {16, 32, 64};
 // What a task's sums take of the second-level cache, one of so many shares: more cells, or sums
 // that are still near when they are written.
 constexpr Index sums_shares[] = {5, 10};
+constexpr Index input_shares[] = {4, 8, 16};  ///< what the staged input of `pairs` takes of it
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -45,7 +46,7 @@ class Boxer {
         p_(problem),
         m_(machine),
         phases_(problem.phases()),
-        along_cells_(plan.family == "cells"),
+        along_cells_(plan.family == "cells" || plan.family == "pairs"),
         channels_(plan.family == "groups" ? p_.groups : p_.out_channels_per_group()),
         channel_unit_(!along_cells_      ? plan.channel_tile * m_.vector_lanes
                       : taps_w_first(p_) ? 1
@@ -65,7 +66,7 @@ class Boxer {
     plan_.box[1] = 1;
     plan_.box[0] = phases_[0].cells();
     if (plan_.box[2] == phases_[2].cells()) plan_.box[1] = rows(std::max(cells / pitch, Index{1}));
-    const auto plane = [&] { return (plan_.box[1] - 1) * pitch + plan_.box[2]; };
+    const auto plane = [&] { return plane_cells(); };
     if (cut) {
       cut_inputs();
     } else {
@@ -75,19 +76,44 @@ class Boxer {
     }
     plan_.channel_block = share(channels_, std::max(room / plane(), Index{1}), channel_unit_);
 
-    const Index wanted = tasks_a_unit * m_.units;
-    const auto few = [&] { return m_.units > 1 && tiling().tasks < wanted; };
-    halve(plan_.box[0], 1, 1, few);
-    halve(plan_.box[1], 1, 1, [&] { return plane() > least_cells && few(); });
-    halve(plan_.box[2], std::max(least_cells, cell_unit_), cell_unit_, few);
-    halve(plan_.channel_block, channel_unit_, channel_unit_, few);
+    make_enough_tasks();
     return plan_;
   }
 
   /// Whether input channels can be staged a few at a time.
   bool can_cut() const { return tiling().can_cut(); }
 
+  /// With no sums in memory: all channels, and as many cells as one of `share` parts of the cache
+  /// holds of staged input.
+  Plan choose_pairs(Index share_of_cache) {
+    const Index depth = p_.in_channels_per_group();
+    const Index room = m_.cache_bytes / share_of_cache / static_cast<Index>(sizeof(float)) / depth;
+    const Index cells = std::clamp(room, cell_unit_, most_cells);
+    plan_.channel_block = channels_;
+    plan_.box = {phases_[0].cells(), 1, share(phases_[2].cells(), cells, m_.vector_lanes)};
+    if (plan_.box[2] == phases_[2].cells()) {
+      plan_.box[1] = rows(std::max(cells / plan_.box[2], Index{1}));
+    }
+    make_enough_tasks();
+    return plan_;
+  }
+
  private:
+  /// Cells of a flattened plane of the box.
+  Index plane_cells() const {
+    return (plan_.box[1] - 1) * (phases_[2].cells() + phases_[2].max_shift()) + plan_.box[2];
+  }
+
+  /// Smaller boxes and blocks, where there are too few tasks for the threads.
+  void make_enough_tasks() {
+    const Index wanted = tasks_a_unit * m_.units;
+    const auto few = [&] { return m_.units > 1 && tiling().tasks < wanted; };
+    halve(plan_.box[0], 1, 1, few);
+    halve(plan_.box[1], 1, 1, [&] { return plane_cells() > least_cells && few(); });
+    halve(plan_.box[2], std::max(least_cells, cell_unit_), cell_unit_, few);
+    halve(plan_.channel_block, channel_unit_, channel_unit_, few);
+  }
+
   Tiling tiling() const { return Tiling(p_, plan_, m_.vector_lanes); }
   Index staged_bytes() const {
     return tiling().staged_floats() * static_cast<Index>(sizeof(float));
@@ -132,6 +158,12 @@ class Boxer {
 
 std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
+  if (plan.family == "pairs") {
+    for (const Index share : input_shares) {
+      list.push_back(Boxer(plan, problem, machine).choose_pairs(share));
+    }
+    return list;
+  }
   for (const Index block : usual_blocks) {
     for (const Index share : sums_shares) {
       const Plan whole = Boxer(plan, problem, machine).choose(block, share, false);

@@ -27,6 +27,12 @@ constexpr double output_turned = 0.3;  ///< a float, transposed
 constexpr double output_part = 2;      ///< a float, where not whole lines are written
 constexpr double output_line = 11;     ///< past the caches
 
+// `pairs` writes beside its multiply-adds, so that lines cost less.
+constexpr double pairs_tile_start = 30;
+constexpr double plane_start = 800;
+constexpr double pairs_input_line = 3;
+constexpr double pairs_output_line = 1;
+
 constexpr double line = 16;        ///< floats
 constexpr double last_level = 32;  ///< so many second-level caches
 
@@ -120,12 +126,33 @@ double output_cycles(const Problem& problem, const Tiling& t) {
   return cycles;
 }
 
+/// All of a layer by `pairs`.
+double pairs_cycles(const Problem& problem, const Tiling& t) {
+  double tiles = 0, multiply_adds = 0;
+  for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
+    for_tiles(ceil_div(t.box[1] * t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
+      const double loads = 2 * real(a) + 2.5 * real(b);
+      multiply_adds += real(na * nb) * std::max({real(a * b), loads / 2, latency});
+      tiles += real(na * nb);
+    });
+  });
+  const Index phases = t.phases[0].count() * t.phases[1].count();
+  const double planes = real(t.tasks) / real(t.boxes[0]) * real(problem.axes[0].input);
+  const double staged = planes * real(t.box[1] * t.box[2] * t.depth);
+  return planes * real(phases) * (tiles * pairs_tile_start + multiply_adds * real(t.depth)) +
+         planes * plane_start + real(t.tasks) * task_start +
+         staged / real(t.vector_lanes) * staged_vector +
+         real(problem.input_elements() * t.blocks) / line * pairs_input_line +
+         real(problem.output_elements()) / line * pairs_output_line;
+}
+
 }  // namespace
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Tiling t(problem, plan, machine.vector_lanes);
-  const double cycles = multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
-                        output_cycles(problem, t) + real(t.tasks) * task_start;
+  const double cycles = t.pairs ? pairs_cycles(problem, t)
+                                : multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
+                                      output_cycles(problem, t) + real(t.tasks) * task_start;
   const double units = std::min(real(machine.units), std::max(real(t.tasks), 1.0));
   const double cycles_per_second =
       machine.fma_flops_per_second / (4 * real(t.vector_lanes * machine.units));

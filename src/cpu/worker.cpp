@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "cpu/pairs.h"
 #include "cpu/read_ahead.h"
 #include "cpu/scratch.h"
 #include "cpu/stage.h"
@@ -55,22 +56,14 @@ class Worker {
  private:
   using Triple = std::array<Index, 3>;
 
-  /// Where task number `index` lies. Neighbouring tasks share their input.
   void find(Index index) {
-    const auto next = [&index](Index count) {
-      const Index at = index % count;
-      index /= count;
-      return at;
-    };
-    channel = next(t.blocks) * t.block;
-    channels = std::min(t.block, t.channels - channel);
-    for (std::size_t a : {2u, 1u, 0u}) {
-      const Index at = next(t.boxes[a]) * t.box[a];
-      cell[a] = t.phases[a].cell_begin() + at;
-      cells[a] = std::min(t.box[a], t.phases[a].cells() - at);
-    }
-    group = next(t.groups);
-    n = index;
+    const Task task(t, index);
+    n = task.n;
+    group = task.group;
+    channel = task.channel;
+    channels = task.channels;
+    cell = task.cell;
+    cells = task.cells;
     row_pitch = staged_row(t, cell[2], cells[2]);
     staged_part = {};
     find_starts();
@@ -367,6 +360,7 @@ class Worker {
 
 void run_tasks(const Tiling& tiling, const Kernels& kernels, const void* input, const void* packed,
                const void* bias, void* output, Index begin, Index end) {
+  if (tiling.pairs) return run_pairs(tiling, kernels, input, packed, bias, output, begin, end);
   Worker worker(tiling, kernels, input, packed, bias, output);
   for (Index task = begin; task < end; ++task) worker.run(task);
   worker.finish();
