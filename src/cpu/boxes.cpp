@@ -61,20 +61,27 @@ class Boxer {
     if (room < block * fused_cells) room = sums / phases_[2].count();
 
     const Index pitch = phases_[2].cells() + phases_[2].max_shift();
-    const Index cells = std::clamp(room / block, std::min(room, cell_unit_), most_cells);
+    // Sums are kept of all channels of the block, or else of one tile of them.
+    const bool few_sums = along_cells_ && !cut && tiling().output_first;
+    const Index kept = few_sums ? std::min(block, channel_unit_) : block;
+    const Index cells = std::clamp(room / kept, std::min(room, cell_unit_), most_cells);
     plan_.box[2] = share(phases_[2].cells(), cells, cell_unit_);
     plan_.box[1] = 1;
     plan_.box[0] = phases_[0].cells();
-    if (plan_.box[2] == phases_[2].cells()) plan_.box[1] = rows(std::max(cells / pitch, Index{1}));
-    const auto plane = [&] { return plane_cells(); };
+    const auto large = [&] { return staged_bytes() > m_.cache_bytes / 2; };
+    if (plan_.box[2] == phases_[2].cells()) {
+      plan_.box[1] = std::max(cells / pitch, Index{1});
+      while (!cut && plan_.box[1] > 1 && plane_cells() > least_cells && large()) --plan_.box[1];
+      plan_.box[1] = rows(plan_.box[1]);
+    }
     if (cut) {
       cut_inputs();
     } else {
-      const auto large = [&] { return staged_bytes() > m_.cache_bytes / 2; };
-      halve(plan_.box[1], 1, 1, [&] { return plane() > least_cells && large(); });
+      halve(plan_.box[1], 1, 1, [&] { return plane_cells() > least_cells && large(); });
       halve(plan_.box[2], least_cells, cell_unit_, large);
     }
-    plan_.channel_block = share(channels_, std::max(room / plane(), Index{1}), channel_unit_);
+    plan_.channel_block = share(
+        channels_, few_sums ? block : std::max(room / plane_cells(), Index{1}), channel_unit_);
 
     make_enough_tasks();
     return plan_;
@@ -104,10 +111,14 @@ class Boxer {
     return (plan_.box[1] - 1) * (phases_[2].cells() + phases_[2].max_shift()) + plan_.box[2];
   }
 
-  /// Smaller boxes and blocks, where there are too few tasks for the threads.
+  /// Smaller boxes and blocks, where there are too few tasks for the threads, or some threads would
+  /// have one more than others and that is much.
   void make_enough_tasks() {
-    const Index wanted = tasks_a_unit * m_.units;
-    const auto few = [&] { return m_.units > 1 && tiling().tasks < wanted; };
+    const auto few = [&] {
+      const Index tasks = tiling().tasks;
+      const Index turns = ceil_div(tasks, m_.units);
+      return m_.units > 1 && (turns < tasks_a_unit || turns * m_.units > tasks + tasks / 20);
+    };
     halve(plan_.box[0], 1, 1, few);
     halve(plan_.box[1], 1, 1, [&] { return plane_cells() > least_cells && few(); });
     halve(plan_.box[2], std::max(least_cells, cell_unit_), cell_unit_, few);

@@ -10,7 +10,7 @@ namespace {
 // In cycles of a core that issues two vector multiply-adds and two loads in each. Fitted to 860
 // plans (36 layers, both layouts, float32, one thread of a Zen 5 with AVX-512) of which 93% are
 // then predicted within 30%; docs/planning.md has more. All are costs beside the multiply-adds.
-constexpr double latency = 4;        ///< of a multiply-add
+constexpr double latency = 5;        ///< of a multiply-add, and one
 constexpr double apart = 1.05;       ///< times, where the vectors of a tile lie far apart
 constexpr double tile_start = 6;     ///< a register tile, for each share of the input channels
 constexpr double tile_tap = 2;       ///< and for each tap of it, but with one input channel
@@ -74,7 +74,10 @@ struct TileCost {
 double multiply_cycles(const Problem& problem, const Tiling& t) {
   const TileCost tiles(t);
   // Over all boxes: planes of cells with one of their taps, and with one of their phases.
-  const double boxes = real(problem.batch * t.groups * t.blocks * t.boxes[1] * t.boxes[2]);
+  // The last box is often a smaller one.
+  const auto share = [](Index all, Index size) { return real(all) / real(size); };
+  const double boxes = real(problem.batch * t.groups * t.blocks) *
+                       share(t.phases[1].cells(), t.box[1]) * share(t.phases[2].cells(), t.box[2]);
   const double rows = t.phase_rows() ? real(t.phases[2].count()) : 1;
   const double taps =
       boxes / rows * real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel);
@@ -153,7 +156,9 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double cycles = t.pairs ? pairs_cycles(problem, t)
                                 : multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
                                       output_cycles(problem, t) + real(t.tasks) * task_start;
-  const double units = std::min(real(machine.units), std::max(real(t.tasks), 1.0));
+  // The last turn may leave some threads without a task.
+  const double units =
+      std::max(real(t.tasks) / std::max(real(ceil_div(t.tasks, machine.units)), 1.0), 1.0);
   const double cycles_per_second =
       machine.fma_flops_per_second / (4 * real(t.vector_lanes * machine.units));
   return std::max(cycles / (cycles_per_second * units),

@@ -93,9 +93,11 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
     staged_slot = plane;
   }
   // Vectors of cells may begin at any row and run past the last one.
+  sum_block =
+      lanes == Lanes::cells && output_first && parts == 1 ? std::min(block, row_tile) : block;
   columns = lanes == Lanes::cells ? round_up(flat, vector_lanes) + vector_lanes
                                   : round_up(block, vector_lanes);
-  rows = lanes == Lanes::cells ? block : flat;
+  rows = lanes == Lanes::cells ? sum_block : flat;
   const Index room = std::max(most_sums / (rows * columns), Index{1});
   phase_block[1] = std::min(room, phases[2].count());
   phase_block[0] = std::clamp(room / phases[2].count(), Index{1}, phases[1].count());

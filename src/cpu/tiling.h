@@ -78,6 +78,7 @@ struct Tiling {
   Index staged_pitch;
   Index staged_slot;  ///< positions from slot to slot; lanes over cells count part_depth of them
   std::array<Index, 2> phase_block;  ///< phases along h and w whose sums are kept at a time
+  Index sum_block;                   ///< output channels whose sums are kept at a time
   Index columns;                     ///< of a row of sums, a multiple of the vector lanes
   Index rows;                        ///< of the sums of one phase
   bool stream;                       ///< the output is far larger than any cache: write past them
