@@ -83,6 +83,9 @@ class Boxer {
     plan_.channel_block = share(
         channels_, few_sums ? block : std::max(room / plane_cells(), Index{1}), channel_unit_);
 
+    // Groups that write parts of the same lines do so one after the other: while those are near.
+    const bool parts_of_lines = channels_ % 16 != 0 && !tiling().output_first;
+    if (along_cells_ && p_.groups > 1 && parts_of_lines) plan_.box[0] = 1;
     make_enough_tasks();
     return plan_;
   }

@@ -24,7 +24,7 @@ constexpr double weight_line_far = 16;  ///< nor the last-level one
 constexpr double output_row = 27;
 constexpr double output_vector = 2;
 constexpr double output_turned = 0.3;  ///< a float, transposed
-constexpr double output_part = 2;      ///< a float, where not whole lines are written
+constexpr double output_part = 1.2;    ///< a float, where not whole lines are written
 constexpr double output_line = 11;     ///< past the caches
 
 // `pairs` writes beside its multiply-adds, so that lines cost less.

@@ -299,7 +299,7 @@ HWY_INLINE void StoreFloats(const float* from, float* to, const Runs& runs) {
   for (Index r = 0; r < runs.runs; ++r, from += runs.from_step, to += runs.to_step) {
     Index i = 0;
     for (; i + kLanes <= runs.count; i += kLanes) hn::StoreU(hn::LoadU(f, from + i), f, to + i);
-    for (; i < runs.count; ++i) to[i] = from[i];
+    CopySome<kLanes>(from + i, runs.count - i, to + i);
   }
 }
 

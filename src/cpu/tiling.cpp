@@ -110,6 +110,7 @@ Task::Task(const Tiling& t, Index index) {
     index /= count;
     return at;
   };
+  if (!t.output_first) group = next(t.groups);
   channel = next(t.blocks) * t.block;
   channels = std::min(t.block, t.channels - channel);
   for (std::size_t a : {2u, 1u, 0u}) {
@@ -117,7 +118,7 @@ Task::Task(const Tiling& t, Index index) {
     cell[a] = t.phases[a].cell_begin() + at;
     cells[a] = std::min(t.box[a], t.phases[a].cells() - at);
   }
-  group = next(t.groups);
+  if (t.output_first) group = next(t.groups);
   n = index;
 }
 

@@ -110,7 +110,8 @@ struct Tiling {
 
 /// One task: which cells of which image, and which output channels of which group.
 struct Task {
-  /// Task `index` of Tiling::tasks. Neighbouring ones share their input.
+  /// Task `index` of Tiling::tasks. Neighbouring ones share their input, or
+  /// the lines of their output.
   Task(const Tiling& tiling, Index index);
 
   Index n, group;
