@@ -1,4 +1,4 @@
-// The CPU kernels: every instruction set that this machine can run, both families, every element
+// The CPU kernels: every instruction set that this machine can run, every family, element
 // type and layout, over shapes chosen to be awkward.
 #include <gtest/gtest.h>
 
@@ -10,6 +10,7 @@
 #include "backend.h"
 #include "check/check.h"
 #include "cpu/kernels.h"
+#include "cpu/pairs.h"
 #include "cpu/reference.h"
 #include "element.h"
 #include "phaseconv/convolution.h"
@@ -35,6 +36,9 @@ constexpr Shape shapes[] = {
     {"ic130,oc130,g130,i21,k16,s8,p4", "depthwise, more channels than one task takes"},
     {"ic12,oc12,g4,i4x9,k3,s2,p1,bias", "three channels a group"},
     {"ic3,oc9,i4x5x6,k2,s2", "kernel = stride"},
+    {"ic5,oc7,i3x4x24,k3x2x2,s3x2x2,bias", "two phases along w, rows of whole vectors"},
+    {"n2,ic6,oc9,g3,i2x5x16,k1x2x2,s1x2x2", "and groups"},
+    {"ic130,oc2,i2x2088,k2,s2", "and several tasks of a row"},
     {"ic3,oc5,i4x21,k2,s5", "stride beyond the kernel: phases without taps"},
     {"ic3,oc5,i4x21,k2,s5,bias", "and with a bias"},
     {"ic2,oc3,i6x18,k3,s2,d2,p1", "dilation shares a factor with stride"},
@@ -69,10 +73,13 @@ class CpuKernel : public testing::TestWithParam<std::tuple<std::string, const ch
     o.threads = 2;
     return o;
   }
-  /// The family "groups" is for depthwise problems alone; the others are for all.
+  /// The families "groups" and "pairs" are for some problems alone.
   bool has_plan(const Problem& problem) const {
-    return options().plan != "groups" ||
-           (problem.in_channels == problem.groups && problem.out_channels == problem.groups);
+    const cpu::Kernels& kernels = cpu::kernels(options().instruction_set);
+    return options().plan == "pairs" ? cpu::pairs_refusal(problem, kernels.lanes).empty()
+           : options().plan == "groups"
+               ? problem.in_channels == problem.groups && problem.out_channels == problem.groups
+               : true;
   }
 };
 
@@ -116,8 +123,9 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
   const Options asked = options();
   const Backend& backend = cpu_backend();
   const Machine machine = backend.machine(Device::cpu(), asked);
-  for (const char* text : {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
-                           "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl"}) {
+  for (const char* text :
+       {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
+        "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl", "ic3,oc13,i2x5x24,k2,s2,bias"}) {
     const Problem problem = parse(text);
     if (!has_plan(problem)) continue;
     for (const Candidate& candidate : backend.decide(problem, machine, asked).candidates) {
@@ -134,8 +142,9 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
 
 // An infinite weight outside of whose reach there is no input must not meet a made-up zero.
 TEST_P(CpuKernel, InfiniteWeightsMakeNoNansAtTheEnds) {
-  for (const char* text : {"ic2,oc3,i40,k3,s2,p1", "ic2,oc3,i40,k3,s2,p1,cl", "ic1,oc2,i3x20,k5,p2",
-                           "ic2,oc2,i5x6x7,k4,s2,p1", "ic9,oc9,g9,i5x6x7,k4,s2,p1,cl"}) {
+  for (const char* text :
+       {"ic2,oc3,i40,k3,s2,p1", "ic2,oc3,i40,k3,s2,p1,cl", "ic1,oc2,i3x20,k5,p2",
+        "ic2,oc2,i5x6x7,k4,s2,p1", "ic9,oc9,g9,i5x6x7,k4,s2,p1,cl", "ic2,oc3,i5x6x8,k2,s2"}) {
     const Problem problem = parse(text);
     if (!has_plan(problem)) continue;
     const std::vector<float> x(static_cast<std::size_t>(problem.input_elements()), 1.0f);
@@ -150,14 +159,15 @@ TEST_P(CpuKernel, InfiniteWeightsMakeNoNansAtTheEnds) {
 
 TEST_P(CpuKernel, SaysWhichInstructionSetRan) {
   const TransposedConvolution conv =
-      prepare(parse("ic2,oc2,g2,i9,k3,s2"), Device::cpu(), options());
+      prepare(parse(options().plan == "pairs" ? "ic2,oc2,g2,i8,k2,s2" : "ic2,oc2,g2,i9,k3,s2"),
+              Device::cpu(), options());
   EXPECT_EQ(conv.backend(), "cpu " + options().instruction_set);
   EXPECT_TRUE(conv.plan().starts_with(options().plan)) << conv.plan();
 }
 
 INSTANTIATE_TEST_SUITE_P(, CpuKernel,
                          testing::Combine(testing::ValuesIn(cpu::instruction_sets()),
-                                          testing::Values("cells", "channels", "groups")),
+                                          testing::Values("cells", "channels", "groups", "pairs")),
                          [](const auto& one) {
                            return std::get<0>(one.param) + "_" + std::get<1>(one.param);
                          });
@@ -323,7 +333,8 @@ TEST(CpuRows, TransposeEverySize) {
 // What is large enough to go past the caches, in every layout, with rows cut at both ends.
 TEST(CpuStream, LargeOutputsAreWhole) {
   for (const char* text : {"ic1,oc3,i2x700x1999,k3,s2,p1", "ic4,oc4,g4,i30x90x200,k4,s2,p1",
-                           "ic2,oc24,i300x600,k2,s2,cl", "ic3,oc3,g3,i900x1000,k3,s2,p1,cl"}) {
+                           "ic2,oc24,i300x600,k2,s2,cl", "ic2,oc24,i300x600,k2,s2",
+                           "ic3,oc3,g3,i900x1000,k3,s2,p1,cl"}) {
     const Problem problem = parse(text);
     const check::Outcome outcome =
         check::verify(problem, Device::cpu(), {}, check::Fill::integers, 5, true);
@@ -337,7 +348,7 @@ TEST(CpuPlan, FollowsTheLayout) {
     return prepare(parse(text), Device::cpu()).plan().substr(0, 5);
   };
   EXPECT_EQ(family("n1,ic32,oc32,g4,i32x64x128,k3,s2,p1"), "cells");
-  EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2"), "cells");
+  EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2"), "pairs");
   EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2,cl"), "chann");
   EXPECT_EQ(family("n1,ic256,oc256,i4x4x4,k4,s2,p1,cl"), "chann");
   EXPECT_EQ(family("n1,ic64,oc64,g64,i48x48x48,k4,s2,p1"), "cells");

@@ -18,6 +18,7 @@ constexpr Index usual_blocks[] = {16, 32, 64};
 // What a task's sums take of the second-level cache, one of so many shares: more cells, or sums
 // that are still near when they are written.
 constexpr Index sums_shares[] = {5, 10};
+constexpr Index input_shares[] = {4, 8, 16};  ///< what the staged input of `pairs` takes of it
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -45,7 +46,7 @@ class Boxer {
         p_(problem),
         m_(machine),
         phases_(problem.phases()),
-        along_cells_(plan.family == "cells"),
+        along_cells_(plan.family == "cells" || plan.family == "pairs"),
         channels_(plan.family == "groups" ? p_.groups : p_.out_channels_per_group()),
         channel_unit_(!along_cells_      ? plan.channel_tile * m_.vector_lanes
                       : taps_w_first(p_) ? 1
@@ -60,34 +61,73 @@ class Boxer {
     if (room < block * fused_cells) room = sums / phases_[2].count();
 
     const Index pitch = phases_[2].cells() + phases_[2].max_shift();
-    const Index cells = std::clamp(room / block, std::min(room, cell_unit_), most_cells);
+    // Sums are kept of all channels of the block, or else of one tile of them.
+    const bool few_sums = along_cells_ && !cut && tiling().output_first;
+    const Index kept = few_sums ? std::min(block, channel_unit_) : block;
+    const Index cells = std::clamp(room / kept, std::min(room, cell_unit_), most_cells);
     plan_.box[2] = share(phases_[2].cells(), cells, cell_unit_);
     plan_.box[1] = 1;
     plan_.box[0] = phases_[0].cells();
-    if (plan_.box[2] == phases_[2].cells()) plan_.box[1] = rows(std::max(cells / pitch, Index{1}));
-    const auto plane = [&] { return (plan_.box[1] - 1) * pitch + plan_.box[2]; };
+    const auto large = [&] { return staged_bytes() > m_.cache_bytes / 2; };
+    if (plan_.box[2] == phases_[2].cells()) {
+      plan_.box[1] = std::max(cells / pitch, Index{1});
+      while (!cut && plan_.box[1] > 1 && plane_cells() > least_cells && large()) --plan_.box[1];
+      plan_.box[1] = rows(plan_.box[1]);
+    }
     if (cut) {
       cut_inputs();
     } else {
-      const auto large = [&] { return staged_bytes() > m_.cache_bytes / 2; };
-      halve(plan_.box[1], 1, 1, [&] { return plane() > least_cells && large(); });
+      halve(plan_.box[1], 1, 1, [&] { return plane_cells() > least_cells && large(); });
       halve(plan_.box[2], least_cells, cell_unit_, large);
     }
-    plan_.channel_block = share(channels_, std::max(room / plane(), Index{1}), channel_unit_);
+    plan_.channel_block = share(
+        channels_, few_sums ? block : std::max(room / plane_cells(), Index{1}), channel_unit_);
 
-    const Index wanted = tasks_a_unit * m_.units;
-    const auto few = [&] { return m_.units > 1 && tiling().tasks < wanted; };
-    halve(plan_.box[0], 1, 1, few);
-    halve(plan_.box[1], 1, 1, [&] { return plane() > least_cells && few(); });
-    halve(plan_.box[2], std::max(least_cells, cell_unit_), cell_unit_, few);
-    halve(plan_.channel_block, channel_unit_, channel_unit_, few);
+    // Groups that write parts of the same lines do so one after the other: while those are near.
+    const bool parts_of_lines = channels_ % 16 != 0 && !tiling().output_first;
+    if (along_cells_ && p_.groups > 1 && parts_of_lines) plan_.box[0] = 1;
+    make_enough_tasks();
     return plan_;
   }
 
   /// Whether input channels can be staged a few at a time.
   bool can_cut() const { return tiling().can_cut(); }
 
+  /// With no sums in memory: all channels, and as many cells as one of `share` parts of the cache
+  /// holds of staged input.
+  Plan choose_pairs(Index share_of_cache) {
+    const Index depth = p_.in_channels_per_group();
+    const Index room = m_.cache_bytes / share_of_cache / static_cast<Index>(sizeof(float)) / depth;
+    const Index cells = std::clamp(room, cell_unit_, most_cells);
+    plan_.channel_block = channels_;
+    plan_.box = {phases_[0].cells(), 1, share(phases_[2].cells(), cells, m_.vector_lanes)};
+    if (plan_.box[2] == phases_[2].cells()) {
+      plan_.box[1] = rows(std::max(cells / plan_.box[2], Index{1}));
+    }
+    make_enough_tasks();
+    return plan_;
+  }
+
  private:
+  /// Cells of a flattened plane of the box.
+  Index plane_cells() const {
+    return (plan_.box[1] - 1) * (phases_[2].cells() + phases_[2].max_shift()) + plan_.box[2];
+  }
+
+  /// Smaller boxes and blocks, where there are too few tasks for the threads, or some threads would
+  /// have one more than others and that is much.
+  void make_enough_tasks() {
+    const auto few = [&] {
+      const Index tasks = tiling().tasks;
+      const Index turns = ceil_div(tasks, m_.units);
+      return m_.units > 1 && (turns < tasks_a_unit || turns * m_.units > tasks + tasks / 20);
+    };
+    halve(plan_.box[0], 1, 1, few);
+    halve(plan_.box[1], 1, 1, [&] { return plane_cells() > least_cells && few(); });
+    halve(plan_.box[2], std::max(least_cells, cell_unit_), cell_unit_, few);
+    halve(plan_.channel_block, channel_unit_, channel_unit_, few);
+  }
+
   Tiling tiling() const { return Tiling(p_, plan_, m_.vector_lanes); }
   Index staged_bytes() const {
     return tiling().staged_floats() * static_cast<Index>(sizeof(float));
@@ -132,6 +172,12 @@ class Boxer {
 
 std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
+  if (plan.family == "pairs") {
+    for (const Index share : input_shares) {
+      list.push_back(Boxer(plan, problem, machine).choose_pairs(share));
+    }
+    return list;
+  }
   for (const Index block : usual_blocks) {
     for (const Index share : sums_shares) {
       const Plan whole = Boxer(plan, problem, machine).choose(block, share, false);

@@ -10,7 +10,7 @@ namespace {
 // In cycles of a core that issues two vector multiply-adds and two loads in each. Fitted to 860
 // plans (36 layers, both layouts, float32, one thread of a Zen 5 with AVX-512) of which 93% are
 // then predicted within 30%; docs/planning.md has more. All are costs beside the multiply-adds.
-constexpr double latency = 4;        ///< of a multiply-add
+constexpr double latency = 5;        ///< of a multiply-add, and one
 constexpr double apart = 1.05;       ///< times, where the vectors of a tile lie far apart
 constexpr double tile_start = 6;     ///< a register tile, for each share of the input channels
 constexpr double tile_tap = 2;       ///< and for each tap of it, but with one input channel
@@ -24,8 +24,14 @@ constexpr double weight_line_far = 16;  ///< nor the last-level one
 constexpr double output_row = 27;
 constexpr double output_vector = 2;
 constexpr double output_turned = 0.3;  ///< a float, transposed
-constexpr double output_part = 2;      ///< a float, where not whole lines are written
+constexpr double output_part = 1.2;    ///< a float, where not whole lines are written
 constexpr double output_line = 11;     ///< past the caches
+
+// `pairs` writes beside its multiply-adds, so that lines cost less.
+constexpr double pairs_tile_start = 30;
+constexpr double plane_start = 800;
+constexpr double pairs_input_line = 3;
+constexpr double pairs_output_line = 1;
 
 constexpr double line = 16;        ///< floats
 constexpr double last_level = 32;  ///< so many second-level caches
@@ -68,7 +74,10 @@ struct TileCost {
 double multiply_cycles(const Problem& problem, const Tiling& t) {
   const TileCost tiles(t);
   // Over all boxes: planes of cells with one of their taps, and with one of their phases.
-  const double boxes = real(problem.batch * t.groups * t.blocks * t.boxes[1] * t.boxes[2]);
+  // The last box is often a smaller one.
+  const auto share = [](Index all, Index size) { return real(all) / real(size); };
+  const double boxes = real(problem.batch * t.groups * t.blocks) *
+                       share(t.phases[1].cells(), t.box[1]) * share(t.phases[2].cells(), t.box[2]);
   const double rows = t.phase_rows() ? real(t.phases[2].count()) : 1;
   const double taps =
       boxes / rows * real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel);
@@ -120,13 +129,36 @@ double output_cycles(const Problem& problem, const Tiling& t) {
   return cycles;
 }
 
+/// All of a layer by `pairs`.
+double pairs_cycles(const Problem& problem, const Tiling& t) {
+  double tiles = 0, multiply_adds = 0;
+  for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
+    for_tiles(ceil_div(t.box[1] * t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
+      const double loads = 2 * real(a) + 2.5 * real(b);
+      multiply_adds += real(na * nb) * std::max({real(a * b), loads / 2, latency});
+      tiles += real(na * nb);
+    });
+  });
+  const Index phases = t.phases[0].count() * t.phases[1].count();
+  const double planes = real(t.tasks) / real(t.boxes[0]) * real(problem.axes[0].input);
+  const double staged = planes * real(t.box[1] * t.box[2] * t.depth);
+  return planes * real(phases) * (tiles * pairs_tile_start + multiply_adds * real(t.depth)) +
+         planes * plane_start + real(t.tasks) * task_start +
+         staged / real(t.vector_lanes) * staged_vector +
+         real(problem.input_elements() * t.blocks) / line * pairs_input_line +
+         real(problem.output_elements()) / line * pairs_output_line;
+}
+
 }  // namespace
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Tiling t(problem, plan, machine.vector_lanes);
-  const double cycles = multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
-                        output_cycles(problem, t) + real(t.tasks) * task_start;
-  const double units = std::min(real(machine.units), std::max(real(t.tasks), 1.0));
+  const double cycles = t.pairs ? pairs_cycles(problem, t)
+                                : multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
+                                      output_cycles(problem, t) + real(t.tasks) * task_start;
+  // The last turn may leave some threads without a task.
+  const double units =
+      std::max(real(t.tasks) / std::max(real(ceil_div(t.tasks, machine.units)), 1.0), 1.0);
   const double cycles_per_second =
       machine.fma_flops_per_second / (4 * real(t.vector_lanes * machine.units));
   return std::max(cycles / (cycles_per_second * units),

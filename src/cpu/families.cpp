@@ -5,6 +5,7 @@
 #include "cpu/boxes.h"
 #include "cpu/cost.h"
 #include "cpu/kernels.h"
+#include "cpu/pairs.h"
 #include "cpu/tiling.h"
 
 namespace phaseconv::cpu {
@@ -39,6 +40,33 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
   return list;
 }
 
+std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
+  std::vector<Plan> list;
+  if (!pairs_refusal(problem, machine.vector_lanes).empty()) {
+    list.emplace_back().family = "pairs";  // to be refused
+    return list;
+  }
+  const Index cells = problem.axes[1].input * problem.axes[2].input;
+  const Index most_rows = std::min<Index>(max_rows, problem.out_channels_per_group());
+  for (Index rows = 1; rows <= most_rows; ++rows) {
+    Index vectors = std::min<Index>(max_vectors, ceil_div(cells, machine.vector_lanes));
+    while (vectors > 0 && !fits_pairs(rows, vectors, machine.registers)) --vectors;
+    if (vectors == 0) break;
+    Plan plan;
+    plan.family = "pairs";
+    plan.channel_tile = rows;
+    plan.cell_tile = vectors;
+    for (const Plan& boxed : boxes(plan, problem, machine)) {
+      if (std::ranges::find(list, boxed) == list.end()) list.push_back(boxed);
+    }
+  }
+  return list;
+}
+
+std::string refusal_of_pairs(const Problem& problem, const Machine& machine, const Plan&) {
+  return pairs_refusal(problem, machine.vector_lanes);
+}
+
 std::string refusal(const Problem& problem, const Machine& machine, const Plan& plan) {
   if (plan.family == "groups" &&
       (problem.in_channels_per_group() != 1 || problem.out_channels_per_group() != 1)) {
@@ -61,6 +89,8 @@ const std::vector<Family>& families() {
        &plans<Lanes::channels>, &refusal, &seconds},
       {"groups", "vectors along groups of one channel: depthwise, channels last",
        &plans<Lanes::groups>, &refusal, &seconds},
+      {"pairs", "as cells, two phases interleaved in registers: kernel = stride, channels first",
+       &pair_plans, &refusal_of_pairs, &seconds},
   };
   return list;
 }

@@ -100,6 +100,55 @@ void MultiplyTile(const Product& p) {
   }
 }
 
+template <int kRows, int kVectors>
+void MultiplyPairTile(const PairProduct& p) {
+  const Floats f;
+  Vector sum[2][kRows][kVectors];
+#pragma GCC unroll 8
+  for (int a = 0; a < kRows; ++a) {
+#pragma GCC unroll 8
+    for (int b = 0; b < kVectors; ++b) sum[0][a][b] = sum[1][a][b] = hn::Set(f, p.starts[a]);
+  }
+  const float* weights = p.weights;
+  const float* vectors = p.vectors;
+  for (Index i = 0; i < p.depth; ++i, weights += kRows, vectors += p.vector_next) {
+    Vector v[kVectors];
+#pragma GCC unroll 8
+    for (int b = 0; b < kVectors; ++b) {
+      v[b] = hn::LoadU(f, vectors + b * kLanes);
+      KeepInRegister(v[b]);
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < 2; ++r) {
+#pragma GCC unroll 8
+      for (int a = 0; a < kRows; ++a) {
+        const Vector s = hn::Set(f, weights[r * p.weight_phase + a]);
+#pragma GCC unroll 8
+        for (int b = 0; b < kVectors; ++b) sum[r][a][b] = hn::MulAdd(s, v[b], sum[r][a][b]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int a = 0; a < kRows; ++a) {
+    float* const to = p.to + a * p.to_row;
+#pragma GCC unroll 8
+    for (int b = 0; b < kVectors; ++b) {
+      Vector out[2];
+      InterleaveTwo(sum[0][a][b], sum[1][a][b], out[0], out[1]);
+#pragma GCC unroll 2
+      for (int n = 0; n < 2; ++n) {
+        const Index place = p.places[2 * b + n];
+        if (place < 0) continue;
+        if (p.stream) {
+          hn::Stream(out[n], f, to + place);
+        } else {
+          hn::StoreU(out[n], f, to + place);
+        }
+      }
+    }
+  }
+}
+
 template <Kind kKind, int kRows, int kVectors>
 constexpr Multiply MultiplyIfFits() {
   if constexpr (fits(kRows, kVectors, kRegisters)) {
@@ -117,6 +166,25 @@ constexpr void FillRow(MultiplyTable& table, std::integer_sequence<int, kVectors
 template <Kind kKind, int... kRows>
 constexpr void FillTable(MultiplyTable& table, std::integer_sequence<int, kRows...>) {
   (FillRow<kKind, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
+}
+
+template <int kRows, int kVectors>
+constexpr MultiplyPairs MultiplyPairsIfFits() {
+  if constexpr (fits_pairs(kRows, kVectors, kRegisters)) {
+    return &MultiplyPairTile<kRows, kVectors>;
+  } else {
+    return nullptr;
+  }
+}
+
+template <int kRows, int... kVectors>
+constexpr void FillPairsRow(MultiplyPairsTable& table, std::integer_sequence<int, kVectors...>) {
+  ((table[kRows][kVectors] = MultiplyPairsIfFits<kRows + 1, kVectors + 1>()), ...);
+}
+
+template <int... kRows>
+constexpr void FillPairs(MultiplyPairsTable& table, std::integer_sequence<int, kRows...>) {
+  (FillPairsRow<kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
 }
 
 // ---------------------------------------------------------------------------------- load, store
@@ -231,7 +299,7 @@ HWY_INLINE void StoreFloats(const float* from, float* to, const Runs& runs) {
   for (Index r = 0; r < runs.runs; ++r, from += runs.from_step, to += runs.to_step) {
     Index i = 0;
     for (; i + kLanes <= runs.count; i += kLanes) hn::StoreU(hn::LoadU(f, from + i), f, to + i);
-    for (; i < runs.count; ++i) to[i] = from[i];
+    CopySome<kLanes>(from + i, runs.count - i, to + i);
   }
 }
 
@@ -267,11 +335,12 @@ inline double Burn(Index repeats, float* result) {
 }
 
 constexpr Kernels MakeKernels(const char* target) {
-  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},     {},         {},
+  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},     {},         {},   {},
             &Load,  &Store,     &Write, &Stream,    &Flush, &Transpose, &Burn};
   FillTable<Kind::any>(k.multiply, std::make_integer_sequence<int, max_rows>());
   FillTable<Kind::single>(k.multiply_single, std::make_integer_sequence<int, max_rows>());
   FillTable<Kind::elementwise>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
+  FillPairs(k.multiply_pairs, std::make_integer_sequence<int, max_rows>());
   return k;
 }
 

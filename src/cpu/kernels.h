@@ -47,14 +47,38 @@ using Multiply = void (*)(const Product&);
 constexpr int max_rows = 8;     ///< rows a of one register tile
 constexpr int max_vectors = 6;  ///< vectors along b of one; more gain little and compile long
 
+/// Both phases along w of a stride of 2, each of one tap, interleaved in registers and written:
+///     sums[r][a][b] = starts[a] + sum over i of weights[r * weight_phase + i * rows + a]
+///                                               * vectors[i * vector_next + b]
+/// Vector n of the sums of a, interleaved, goes to to[a * to_row + places[n]] where that is not
+/// negative.
+struct PairProduct {
+  const float* weights = nullptr;
+  Index weight_phase = 0;
+  const float* vectors = nullptr;
+  Index vector_next = 0;
+  Index depth = 1;  ///< number of i
+  const float* starts = nullptr;
+  float* to = nullptr;
+  Index to_row = 0;
+  const Index* places = nullptr;  ///< two for each vector of cells
+  bool stream = false;            ///< past the caches; then all places are those of whole vectors
+};
+using MultiplyPairs = void (*)(const PairProduct&);
+
 /// Whether a register tile fits: its sums, one row of vectors and the scalar that multiplies them.
 /// Five and six vectors are for a single row.
 constexpr bool fits(Index rows, Index vectors, Index registers) {
   return rows * vectors + vectors + 1 <= registers && (rows == 1 || vectors <= 4);
 }
 
+constexpr bool fits_pairs(Index rows, Index vectors, Index registers) {
+  return 2 * rows * vectors + vectors + 1 <= registers;
+}
+
 /// [rows - 1][vectors - 1]; null where it does not fit.
 using MultiplyTable = Multiply[max_rows][max_vectors];
+using MultiplyPairsTable = MultiplyPairs[max_rows][max_vectors];
 
 /// `runs` runs of `count` contiguous elements each, that lie `from_step` apart here and `to_step`
 /// apart there (in elements).
@@ -88,6 +112,7 @@ struct Kernels {
   MultiplyTable multiply;
   MultiplyTable multiply_single;  ///< for depth 1
   MultiplyTable multiply_elementwise;
+  MultiplyPairsTable multiply_pairs;
 
   /// Reads elements of `type` as operands: tf32 is rounded.
   void (*load)(DataType type, const void* from, float* to, const Runs& runs);

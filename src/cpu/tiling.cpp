@@ -24,7 +24,7 @@ constexpr Index least_depth = 16;  ///< before shifts are staged one at a time
 constexpr Index most_sums = Index{1} << 16;
 
 Lanes lanes_of(const Plan& plan) {
-  if (plan.family == "cells") return Lanes::cells;
+  if (plan.family == "cells" || plan.family == "pairs") return Lanes::cells;
   return plan.family == "channels" ? Lanes::channels : Lanes::groups;
 }
 
@@ -34,6 +34,7 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
     : problem(p),
       phases(p.phases()),
       lanes(lanes_of(plan)),
+      pairs(plan.family == "pairs"),
       vector_lanes(vector_length),
       row_tile(lanes == Lanes::cells ? plan.channel_tile : plan.cell_tile),
       vector_tile(lanes == Lanes::cells ? plan.cell_tile : plan.channel_tile),
@@ -76,6 +77,7 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
       part_depth = std::max(part_depth / depth_at_once, Index{1}) * depth_at_once;
     }
   }
+  if (pairs) part_depth = depth;  // one tap for each output: the order is the same
   parts = ceil_div(depth, part_depth);
   for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
 
@@ -91,13 +93,33 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
     staged_slot = plane;
   }
   // Vectors of cells may begin at any row and run past the last one.
+  sum_block =
+      lanes == Lanes::cells && output_first && parts == 1 ? std::min(block, row_tile) : block;
   columns = lanes == Lanes::cells ? round_up(flat, vector_lanes) + vector_lanes
                                   : round_up(block, vector_lanes);
-  rows = lanes == Lanes::cells ? block : flat;
+  rows = lanes == Lanes::cells ? sum_block : flat;
   const Index room = std::max(most_sums / (rows * columns), Index{1});
   phase_block[1] = std::min(room, phases[2].count());
   phase_block[0] = std::clamp(room / phases[2].count(), Index{1}, phases[1].count());
   stream = p.output_elements() * static_cast<Index>(element_size(p.type)) >= stream_bytes;
+}
+
+Task::Task(const Tiling& t, Index index) {
+  const auto next = [&index](Index count) {
+    const Index at = index % count;
+    index /= count;
+    return at;
+  };
+  if (!t.output_first) group = next(t.groups);
+  channel = next(t.blocks) * t.block;
+  channels = std::min(t.block, t.channels - channel);
+  for (std::size_t a : {2u, 1u, 0u}) {
+    const Index at = next(t.boxes[a]) * t.box[a];
+    cell[a] = t.phases[a].cell_begin() + at;
+    cells[a] = std::min(t.box[a], t.phases[a].cells() - at);
+  }
+  if (t.output_first) group = next(t.groups);
+  n = index;
 }
 
 bool Tiling::can_cut() const {

@@ -37,6 +37,8 @@ struct Tiling {
   Problem problem;
   std::array<Phases, 3> phases;
   Lanes lanes;
+  /// Lanes over cells, both phases along w in registers, no sums in memory: pairs.h.
+  bool pairs;
   Index vector_lanes;
   Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
   Index vector_tile;  ///< register tile: vectors of columns (of cells, or else of channels)
@@ -76,6 +78,7 @@ struct Tiling {
   Index staged_pitch;
   Index staged_slot;  ///< positions from slot to slot; lanes over cells count part_depth of them
   std::array<Index, 2> phase_block;  ///< phases along h and w whose sums are kept at a time
+  Index sum_block;                   ///< output channels whose sums are kept at a time
   Index columns;                     ///< of a row of sums, a multiple of the vector lanes
   Index rows;                        ///< of the sums of one phase
   bool stream;                       ///< the output is far larger than any cache: write past them
@@ -84,6 +87,7 @@ struct Tiling {
   /// Sums of one vector of channels, turned for an output whose channels are planes.
   Index turned_floats() const;
   Index sums_floats() const {
+    if (pairs) return 0;
     return round_up(phase_block[0] * phase_block[1] * rows * columns, Index{16});
   }
 
@@ -102,6 +106,17 @@ struct Tiling {
     return group * weight_group() + first_channel * depth * problem.kernel_positions();
   }
   std::size_t weight_bytes() const;
+};
+
+/// One task: which cells of which image, and which output channels of which group.
+struct Task {
+  /// Task `index` of Tiling::tasks. Neighbouring ones share their input, or
+  /// the lines of their output.
+  Task(const Tiling& tiling, Index index);
+
+  Index n, group;
+  Index channel, channels;  ///< of the group
+  std::array<Index, 3> cell, cells;
 };
 
 /// Before the packed weights. A staged zero adds nothing where it meets a finite weight; only

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "cpu/pairs.h"
 #include "cpu/read_ahead.h"
 #include "cpu/scratch.h"
 #include "cpu/stage.h"
@@ -34,17 +35,11 @@ class Worker {
       for (Index rd = 0; rd < t.phases[0].count(); ++rd) {
         o_d = t.phases[0].output(cell_d, rd);
         if (o_d < 0 || o_d >= sizes[0]) continue;
-        for (phase[0] = 0; phase[0] < t.phases[1].count(); phase[0] += t.phase_block[0]) {
-          for (phase[1] = 0; phase[1] < t.phases[2].count(); phase[1] += t.phase_block[1]) {
-            for (std::size_t a : {0u, 1u}) {
-              phases[a] = std::min(t.phase_block[a], t.phases[a + 1].count() - phase[a]);
-            }
-            std::fill_n(memory.started, t.phase_block[0] * t.phase_block[1], false);
-            expect_output();
-            accumulate(taps_of(t.phases[0], rd));
-            finish_sums();
-            write();
-          }
+        for (Index c = 0; c < task_channels; c += t.sum_block) {
+          channel = task_channel + c;
+          channels = std::min(t.sum_block, task_channels - c);
+          starts = memory.starts + c;
+          compute(rd);
         }
       }
     }
@@ -55,22 +50,31 @@ class Worker {
  private:
   using Triple = std::array<Index, 3>;
 
-  /// Where task number `index` lies. Neighbouring tasks share their input.
-  void find(Index index) {
-    const auto next = [&index](Index count) {
-      const Index at = index % count;
-      index /= count;
-      return at;
-    };
-    channel = next(t.blocks) * t.block;
-    channels = std::min(t.block, t.channels - channel);
-    for (std::size_t a : {2u, 1u, 0u}) {
-      const Index at = next(t.boxes[a]) * t.box[a];
-      cell[a] = t.phases[a].cell_begin() + at;
-      cells[a] = std::min(t.box[a], t.phases[a].cells() - at);
+  /// One phase along d of a plane, for the channels at hand.
+  void compute(Index rd) {
+    for (phase[0] = 0; phase[0] < t.phases[1].count(); phase[0] += t.phase_block[0]) {
+      for (phase[1] = 0; phase[1] < t.phases[2].count(); phase[1] += t.phase_block[1]) {
+        for (std::size_t a : {0u, 1u}) {
+          phases[a] = std::min(t.phase_block[a], t.phases[a + 1].count() - phase[a]);
+        }
+        std::fill_n(memory.started, t.phase_block[0] * t.phase_block[1], false);
+        expect_output();
+        accumulate(taps_of(t.phases[0], rd));
+        finish_sums();
+        write();
+      }
     }
-    group = next(t.groups);
-    n = index;
+  }
+
+  /// Where a task lies.
+  void find(Index index) {
+    const Task task(t, index);
+    n = task.n;
+    group = task.group;
+    task_channel = task.channel;
+    task_channels = task.channels;
+    cell = task.cell;
+    cells = task.cells;
     row_pitch = staged_row(t, cell[2], cells[2]);
     staged_part = {};
     find_starts();
@@ -87,9 +91,9 @@ class Worker {
   /// Every sum starts as the bias: what the first multiplication begins with.
   void find_starts() {
     const Problem& p = t.problem;
-    const Index first = group * t.channels + channel;
+    const Index first = group * t.channels + task_channel;
     std::fill_n(memory.starts, memory.start_count, 0.0f);
-    for (Index c = 0; p.bias && c < channels; ++c)
+    for (Index c = 0; p.bias && c < task_channels; ++c)
       memory.starts[c] = load_value(b, p.type, first + c);
   }
 
@@ -106,10 +110,10 @@ class Worker {
     const Index all = flat(cells[1]);
     if (t.lanes == Lanes::cells) {
       for (Index c = 0; c < channels; ++c) {
-        std::fill_n(to + c * t.columns, round_up(all, t.vector_lanes), memory.starts[c]);
+        std::fill_n(to + c * t.columns, round_up(all, t.vector_lanes), starts[c]);
       }
     } else {
-      for (Index q = 0; q < all; ++q) std::copy_n(memory.starts, t.columns, to + q * t.columns);
+      for (Index q = 0; q < all; ++q) std::copy_n(starts, t.columns, to + q * t.columns);
     }
   }
 
@@ -117,8 +121,9 @@ class Worker {
   Index work_of_plane() const {
     const bool cells_in_columns = t.lanes == Lanes::cells;
     const Index all = flat(cells[1]);
-    const Index vectors = ceil_div(cells_in_columns ? all : channels, t.vector_lanes);
-    return t.problem.kernel_positions() * t.depth * vectors * (cells_in_columns ? channels : all);
+    const Index vectors = ceil_div(cells_in_columns ? all : task_channels, t.vector_lanes);
+    return t.problem.kernel_positions() * t.depth * vectors *
+           (cells_in_columns ? task_channels : all);
   }
 
   void accumulate(const TapRun& d) {
@@ -229,7 +234,7 @@ class Worker {
     const auto flush = [&] {
       product.taps = taps;
       product.tap_count = count;
-      product.starts = *first_flag ? nullptr : memory.starts;
+      product.starts = *first_flag ? nullptr : starts;
       multiply_tiles(t, k, product);
       std::fill_n(first_flag, t.phase_rows() ? rows : 1, true);
       count = 0;
@@ -350,10 +355,12 @@ class Worker {
 
   // The task at hand.
   Index n, group;
-  Index channel, channels;  ///< of the group
+  Index task_channel, task_channels;  ///< of the group
   Triple cell, cells;
   Index row_pitch;  ///< positions from one row of cells to the next
   // Of it, what the sums hold now.
+  Index channel, channels;    ///< of the group
+  const float* starts;        ///< of these
   Index cell_d, o_d;          ///< along d
   Index phase[2], phases[2];  ///< along h and w
   Index row_begin, row_end;   ///< rows of cells of one phase along h
@@ -367,6 +374,7 @@ class Worker {
 
 void run_tasks(const Tiling& tiling, const Kernels& kernels, const void* input, const void* packed,
                const void* bias, void* output, Index begin, Index end) {
+  if (tiling.pairs) return run_pairs(tiling, kernels, input, packed, bias, output, begin, end);
   Worker worker(tiling, kernels, input, packed, bias, output);
   for (Index task = begin; task < end; ++task) worker.run(task);
   worker.finish();

@@ -59,9 +59,27 @@ void Writer::write(const OutputRow& row) {
   } else if (row.cell_step == 1 && all_phases && row.channels == channels &&
              row.phase_step == channels * row.channel_step) {
     put_row(row, row.sums, row.channel_step, channels, start);
+  } else if (row.cell_step == 1 && row.channels <= run_capacity) {
+    put_turned(row, start);
   } else {
     for (Index c = 0; c < row.channels; ++c) scatter(row, c, start + c, channels);
   }
+}
+
+/// Channels that are a part of all, from sums that lie along the cells: turned, so that those of a
+/// cell leave together.
+void Writer::put_turned(const OutputRow& row, Index start) {
+  const Index step = t_.phases[2].count() * t_.problem.out_channels;
+  const Index at_once = run_capacity / row.channels;
+  for_outputs(row, [&](Index r, Index q, Index at, Index count) {
+    const float* from = row.sums + r * row.phase_step + q;
+    for (Index i = 0; i < count; i += at_once) {
+      const Index some = std::min(at_once, count - i);
+      k_.transpose(from + i, row.channels, some, row.channel_step, run_, row.channels);
+      k_.store(t_.problem.type, run_, place(start + at * t_.problem.out_channels + i * step),
+               {some, row.channels, row.channels, step});
+    }
+  });
 }
 
 /// Values [first, first + count), to `element` and those after it.

@@ -41,6 +41,7 @@ class Writer {
  private:
   void put(const Planes& values, Index first, Index count, Index element);
   void put_row(const OutputRow& row, const float* from, Index pitch, Index unit, Index start);
+  void put_turned(const OutputRow& row, Index start);
   void put_channels(const OutputRow& row, Index start);
   void scatter(const OutputRow& row, Index channel, Index start, Index unit);
   template <typename F>
