@@ -49,7 +49,10 @@ def pytest(check: Check) -> None:
 
 def run_pytest(check: Check, tests: Path) -> None:
     written = check.scratch / "tests.jsonl"
-    command = ["-B", "-m", "pytest", "-p", "gpu.record", "-c", ROOT / "pyproject.toml", tests]
+    # Kernels are compiled one after the other in each process.
+    workers = str(min(os.cpu_count() or 1, 8))
+    command = ["-B", "-m", "pytest", "-p", "gpu.record", "-n", workers]
+    command += ["-c", ROOT / "pyproject.toml", tests]
     # CI: what would be skipped for want of a part of this library is a failure.
     done = check.python(command, 420, CI="true", **{record.VARIABLE: str(written)})
     found = record.summary(written)

@@ -15,22 +15,35 @@ SLOWEST = 10
 _WORST_FIRST = ("failed", "skipped", "passed")
 
 
+_worker = ""  # of pytest-xdist; empty in the process that started them
+
+
+def pytest_configure(config: Any) -> None:
+    global _worker
+    _worker = getattr(config, "workerinput", {}).get("workerid", "")
+
+
 def _write(**event: Any) -> None:
     with Path(os.environ[VARIABLE]).open("a", encoding="utf-8") as file:
         file.write(json.dumps(event) + "\n")
 
 
+# The process that started the workers hears of all tests; of what can't be imported or skips itself
+# it does not, as each worker collects all of them.
+
+
 def pytest_runtest_logstart(nodeid: str) -> None:
-    _write(test=nodeid, outcome="started")
+    if not _worker:
+        _write(test=nodeid, outcome="started")
 
 
 def pytest_runtest_logreport(report: Any) -> None:
-    if report.when == "call" or report.outcome != "passed":
+    if not _worker and (report.when == "call" or report.outcome != "passed"):
         _report(report, report.duration, "cuda" in report.keywords)  # the tests' mark
 
 
 def pytest_collectreport(report: Any) -> None:
-    if report.outcome != "passed":  # a file that can't be imported, or that skips itself
+    if report.outcome != "passed" and _worker in ("", "gw0"):
         _report(report)
 
 
