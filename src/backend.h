@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/parallel.h"
 #include "phaseconv/convolution.h"
 #include "plan/plan.h"
 
@@ -50,7 +51,7 @@ class Backend {
   virtual Machine machine(const Device& device, const Options& options) const = 0;
   /// The decision alone: needs the machine's description, not its presence.
   Decision decide(const Problem& problem, const Machine& machine, const Options& options) const {
-    return phaseconv::decide(problem, machine, families(), options.plan);
+    return phaseconv::decide(problem, machine, families(), options.plan, parallel_for(options));
   }
   virtual const std::vector<Family>& families() const = 0;
   virtual std::shared_ptr<const Executable> prepare(const Problem& problem, const Device& device,

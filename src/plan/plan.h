@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "phaseconv/convolution.h"
 #include "phaseconv/problem.h"
 
 namespace phaseconv {
@@ -74,9 +75,10 @@ struct Family {
 
 /// Lists the candidates of all families, refuses the illegal ones, costs the rest and takes the
 /// cheapest, unless the measured table has this problem or `wanted` (the beginning of a plan's
-/// text) leaves fewer. Throws `Unsupported` with every refusal where nothing is left.
+/// text) leaves fewer. Throws `Unsupported` with every refusal where nothing is left. Thousands of
+/// candidates are costed on the threads of `parallel`, if there are any; the result is the same.
 Decision decide(const Problem& problem, const Machine& machine, const std::vector<Family>& families,
-                const std::string& wanted);
+                const std::string& wanted, const ParallelFor& parallel = {});
 
 /// The least time that the machine could take: the larger of bytes and operations over their rates.
 double floor_seconds(const Problem& problem, double bytes_per_second, double flops_per_second);

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <numeric>
+#include <utility>
 
 #include "plan/measured.h"
 #include "plan/plan.h"
@@ -6,9 +8,14 @@
 namespace phaseconv {
 namespace {
 
+/// Fewer are costed faster than threads are woken.
+constexpr Index kManyCandidates = 500;
+
 /// Moves a legal candidate to the front: the one whose text is `wanted`, else the first whose text
 /// starts with it ("direct:fused1" is a plan, and the beginning of others).
 bool take(std::vector<Candidate>& candidates, std::string_view wanted) {
+  // Legal ones come first; to write down thousands of plans takes longer than to cost them.
+  if (wanted.empty()) return !candidates.empty() && candidates.front().refusal.empty();
   const auto find = [&](auto&& matches) {
     return std::ranges::find_if(candidates, [&](const Candidate& candidate) {
       return candidate.refusal.empty() && matches(to_string(candidate.plan));
@@ -45,20 +52,43 @@ std::string refusals(const std::vector<Candidate>& candidates, const std::string
 }  // namespace
 
 Decision decide(const Problem& problem, const Machine& machine, const std::vector<Family>& families,
-                const std::string& wanted) {
-  Decision decision;
+                const std::string& wanted, const ParallelFor& parallel) {
+  std::vector<Candidate> candidates;
+  std::vector<const Family*> family_of;
   for (const Family& family : families) {
-    for (const Plan& plan : family.plans(problem, machine)) {
-      Candidate candidate{plan, family.refusal(problem, machine, plan), 0};
-      if (candidate.refusal.empty()) candidate.seconds = family.seconds(problem, machine, plan);
-      decision.candidates.push_back(std::move(candidate));
+    for (Plan& plan : family.plans(problem, machine)) {
+      candidates.push_back({std::move(plan), "", 0});
+      family_of.push_back(&family);
     }
   }
-  // Stable, so that of equal predictions the one listed first is taken, on every machine.
-  std::ranges::stable_sort(decision.candidates, [](const Candidate& a, const Candidate& b) {
+  const auto evaluate = [&](Index begin, Index end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      Candidate& candidate = candidates[i];
+      candidate.refusal = family_of[i]->refusal(problem, machine, candidate.plan);
+      if (!candidate.refusal.empty()) continue;
+      candidate.seconds = family_of[i]->seconds(problem, machine, candidate.plan);
+    }
+  };
+  const auto count = static_cast<Index>(candidates.size());
+  if (parallel && count >= kManyCandidates) {
+    parallel(count, evaluate);
+  } else {
+    evaluate(0, count);
+  }
+
+  // Stable, so that of equal predictions the one listed first is taken, on every machine; of
+  // numbers, as candidates are large.
+  std::vector<std::size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, [&](std::size_t i, std::size_t j) {
+    const Candidate& a = candidates[i];
+    const Candidate& b = candidates[j];
     if (a.refusal.empty() != b.refusal.empty()) return a.refusal.empty();
     return a.refusal.empty() && a.seconds < b.seconds;
   });
+  Decision decision;
+  decision.candidates.reserve(candidates.size());
+  for (const std::size_t i : order) decision.candidates.push_back(std::move(candidates[i]));
 
   if (!take(decision.candidates, wanted)) {
     throw Unsupported("no plan for " + to_string(problem) + " on " + machine.target + ": " +
