@@ -55,17 +55,18 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
             for (const Index column_tile : {64, 32, 16, 8}) {
               if (column_tile > 8 && column_tile >= 2 * columns) continue;
               if (cell_tile * column_tile > 32 * kMostSums) continue;
+              Plan plan{.family = "phase_mma",
+                        .cell_tile = cell_tile,
+                        .threads = 32,
+                        .box = box,
+                        .channel_block = channel_block,
+                        .column_tile = column_tile,
+                        .group_block = group_block,
+                        .input_block = input_block,
+                        .buffers = 1};
+              const Tiling one = tiling(problem, plan);
               for (const int buffers : {1, 2}) {
-                Plan plan{.family = "phase_mma",
-                          .cell_tile = cell_tile,
-                          .threads = 32,
-                          .box = box,
-                          .channel_block = channel_block,
-                          .column_tile = column_tile,
-                          .group_block = group_block,
-                          .input_block = input_block,
-                          .buffers = buffers};
-                const Tiling one = tiling(problem, plan);
+                plan.buffers = buffers;
                 // Every warp has as many units as the others, or nearly so.
                 for (Index rounds = 1; rounds <= 4; ++rounds) {
                   const Index warps = parts(one.units, rounds);

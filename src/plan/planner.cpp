@@ -8,8 +8,8 @@
 namespace phaseconv {
 namespace {
 
-/// Fewer are costed faster than threads are woken.
-constexpr Index kManyCandidates = 500;
+/// Fewer are costed sooner than threads wake up on a busy machine.
+constexpr Index kManyCandidates = 3000;
 
 /// Moves a legal candidate to the front: the one whose text is `wanted`, else the first whose text
 /// starts with it ("direct:fused1" is a plan, and the beginning of others).
