@@ -48,12 +48,13 @@ void for_some_plans(Check check) {
   const Machine machine = typical_machine("sm_90a");
   for (const char* text : kProblems) {
     const Problem problem = parse(text);
-    const std::vector<Plan> plans = family().family.plans(problem, machine);
-    ASSERT_GT(plans.size(), 1u) << text;
-    for (std::size_t i = 0; i < plans.size(); i += plans.size() / 7 + 1) {
-      SCOPED_TRACE(std::string(text) + " " + to_string(plans[i]));
+    const std::vector<Candidate> all = candidates(problem, machine, {family().family});
+    ASSERT_GT(all.size(), 1u) << text;
+    for (std::size_t i = 0; i < all.size(); i += all.size() / 7 + 1) {
+      const Plan& plan = all[i].plan;
+      SCOPED_TRACE(std::string(text) + " " + to_string(plan));
       const Problem own = in_planes(problem);
-      check(problem, own, plans[i], Col2im(tile_problem(own), tile_plan(plans[i])));
+      check(problem, own, plan, Col2im(tile_problem(own), tile_plan(plan)));
     }
   }
 }

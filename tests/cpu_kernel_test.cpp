@@ -128,7 +128,7 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
         "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl", "ic3,oc13,i2x5x24,k2,s2,bias"}) {
     const Problem problem = parse(text);
     if (!has_plan(problem)) continue;
-    for (const Candidate& candidate : backend.decide(problem, machine, asked).candidates) {
+    for (const Candidate& candidate : candidates(problem, machine, backend.families())) {
       if (candidate.plan.family != asked.plan) continue;
       Options one = asked;
       one.plan = to_string(candidate.plan);

@@ -90,9 +90,8 @@ TEST(ParallelRuns, GiveTheSameBitsHoweverTheyAreCut) {
       options.threads = threads;
       EXPECT_EQ(result(problem, data, options), one) << text << " on " << threads;
     }
-    const Decision decision =
-        cpu_backend().decide(problem, cpu_backend().machine(Device::cpu(), options), options);
-    for (const Candidate& candidate : decision.candidates) {
+    const Machine machine = cpu_backend().machine(Device::cpu(), options);
+    for (const Candidate& candidate : candidates(problem, machine, cpu_backend().families())) {
       if (!candidate.refusal.empty()) continue;
       Options forced = options;
       forced.plan = to_string(candidate.plan);

@@ -64,7 +64,7 @@ TEST(Spans, StagedOutputsLieAsInMemoryAndApart) {
         "ic70,oc70,g70,i3x4x5,k3,s2,p1", "ic4,oc4,g4,i700,k4,s2,p1,bf16"}) {
     const Problem problem = parse(text);
     const Machine machine = typical_machine("sm_90a");
-    for (const Plan& plan : family().plans(problem, machine)) {
+    for (const auto& [plan, refusal, seconds] : candidates(problem, machine, {family()})) {
       SCOPED_TRACE(std::string(text) + " " + to_string(plan));
       const Spans tile = spans(problem, plan);
       const Index unit = 16 / tile.layer.element_bytes;
@@ -92,9 +92,7 @@ TEST(Spans, StagedOutputsLieAsInMemoryAndApart) {
 
 TEST(PhaseFma, SaysWhichLayersItDoesNotTake) {
   const auto refusal = [](const char* text) {
-    const Problem problem = parse(text);
-    const Machine machine = typical_machine("sm_90a");
-    return family().refusal(problem, machine, family().plans(problem, machine).front());
+    return candidates(parse(text), typical_machine("sm_90a"), {family()}).front().refusal;
   };
   EXPECT_EQ(refusal("ic64,oc64,g64,i48x48x48,k4,s2,p1"), "");
   EXPECT_EQ(refusal("ic32,oc32,g4,i8x8,k3"), "input channels of a group: 8, more than 4");

@@ -54,12 +54,12 @@ void for_each_tiling(const Body& body) {
     const Problem problem = parse(text);
     for (const char* name : {"phase_mma", "phase_wgmma"}) {
       const Family& family = kernel_family({.family = name}).family;
-      const std::vector<Plan> plans = family.plans(problem, machine);
-      const std::size_t step = plans.size() / 200 + 1;
-      for (std::size_t i = 0; i < plans.size(); i += step) {
-        if (!family.refusal(problem, machine, plans[i]).empty()) continue;
-        SCOPED_TRACE(to_string(plans[i]));
-        body(problem, tiling(problem, plans[i]));
+      const std::vector<Candidate> all = candidates(problem, machine, {family});
+      const std::size_t step = all.size() / 200 + 1;
+      for (std::size_t i = 0; i < all.size(); i += step) {
+        if (!all[i].refusal.empty()) continue;
+        SCOPED_TRACE(to_string(all[i].plan));
+        body(problem, tiling(problem, all[i].plan));
       }
     }
   }

@@ -84,10 +84,11 @@ std::vector<std::string> plans_to_time(const Problem& problem, const Device& dev
                                        const Options& options, int count) {
   if (count == 1) return {options.plan};
   const Backend& on = backend(device.kind);
-  const Decision decision = on.decide(problem, on.machine(device, options), options);
+  const Machine machine = on.machine(device, options);
+  const double best = on.decide(problem, machine, options).seconds();
   std::vector<std::string> legal;
-  for (const Candidate& candidate : decision.candidates) {
-    if (!candidate.refusal.empty() || candidate.seconds > 3 * decision.seconds()) break;
+  for (const Candidate& candidate : candidates(problem, machine, on.families())) {
+    if (!candidate.refusal.empty() || candidate.seconds > 3 * best) break;
     std::string text = to_string(candidate.plan);
     if (text.starts_with(options.plan)) legal.push_back(std::move(text));
   }

@@ -118,11 +118,20 @@ void print_cost(const Problem& problem) {
   std::cout << "output: " << shape_text(output_shape(problem)) << '\n' << line;
 }
 
-void print_decision(const Target& target, const Decision& decision) {
+/// The chosen plan first, then the cheapest legal ones, refused ones last.
+std::vector<Candidate> candidates_of(const Problem& problem, const Target& target,
+                                     const Decision& decision) {
+  std::vector<Candidate> list = candidates(problem, target.machine, target.backend->families());
+  const auto chosen = std::ranges::find(list, decision.plan(), &Candidate::plan);
+  std::rotate(list.begin(), chosen, chosen + 1);
+  return list;
+}
+
+void print_decision(const Problem& problem, const Target& target, const Decision& decision) {
   std::cout << "machine: " << target.device << ", " << target.machine.name << ", "
             << target.machine.target << '\n'
             << "candidates:\n";
-  for (const Candidate& candidate : decision.candidates) {
+  for (const Candidate& candidate : candidates_of(problem, target, decision)) {
     char time[40];
     std::snprintf(time, sizeof time, "%10.4f ms  ", 1e3 * candidate.seconds);
     if (candidate.refusal.empty()) {
@@ -156,7 +165,7 @@ Json to_json(const Invocation& invocation, const Problem& problem, const Target&
   document["plan"] = to_string(decision.plan());
   document["reason"] = decision.reason;
   document["candidates"] = Json::array();
-  for (const Candidate& candidate : decision.candidates) {
+  for (const Candidate& candidate : candidates_of(problem, target, decision)) {
     Json entry = {{"plan", to_string(candidate.plan)}, {"legal", candidate.refusal.empty()}};
     if (candidate.refusal.empty()) {
       entry["predicted_ms"] = 1e3 * candidate.seconds;
@@ -180,7 +189,7 @@ int explain(const Invocation& invocation, const ExplainOptions& arguments) {
   std::cout << "problem: " << to_string(problem) << '\n';
   print_cost(problem);
   print_phases(problem);
-  print_decision(target, decision);
+  print_decision(problem, target, decision);
   return done;
 }
 

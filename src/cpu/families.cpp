@@ -42,10 +42,7 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
 
 std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
-  if (!pairs_refusal(problem, machine.vector_lanes).empty()) {
-    list.emplace_back().family = "pairs";  // to be refused
-    return list;
-  }
+  if (!pairs_refusal(problem, machine.vector_lanes).empty()) return list;
   const Index cells = problem.axes[1].input * problem.axes[2].input;
   const Index most_rows = std::min<Index>(max_rows, problem.out_channels_per_group());
   for (Index rows = 1; rows <= most_rows; ++rows) {
@@ -63,8 +60,16 @@ std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
   return list;
 }
 
-std::string refusal_of_pairs(const Problem& problem, const Machine& machine, const Plan&) {
-  return pairs_refusal(problem, machine.vector_lanes);
+std::string too_many_sums(const Machine& machine) {
+  return "its sums need more than " + std::to_string(machine.registers) + " vector registers";
+}
+
+std::string refusal_of_pairs(const Problem& problem, const Machine& machine, const Plan& plan) {
+  if (std::string reason = pairs_refusal(problem, machine.vector_lanes); !reason.empty()) {
+    return reason;
+  }
+  const bool fit = fits_pairs(plan.channel_tile, plan.cell_tile, machine.registers);
+  return fit ? "" : too_many_sums(machine);
 }
 
 std::string refusal(const Problem& problem, const Machine& machine, const Plan& plan) {
@@ -76,7 +81,7 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
       fits(plan.cell_tile, plan.channel_tile, machine.registers)) {
     return {};
   }
-  return "its sums need more than " + std::to_string(machine.registers) + " vector registers";
+  return too_many_sums(machine);
 }
 
 }  // namespace
@@ -84,13 +89,13 @@ std::string refusal(const Problem& problem, const Machine& machine, const Plan& 
 const std::vector<Family>& families() {
   static const std::vector<Family> list = {
       {"cells", "vectors along w, weights broadcast: for channels first", &plans<Lanes::cells>,
-       &refusal, &seconds},
+       &offer_one<refusal, seconds>},
       {"channels", "vectors along output channels, inputs broadcast: for channels last",
-       &plans<Lanes::channels>, &refusal, &seconds},
+       &plans<Lanes::channels>, &offer_one<refusal, seconds>},
       {"groups", "vectors along groups of one channel: depthwise, channels last",
-       &plans<Lanes::groups>, &refusal, &seconds},
+       &plans<Lanes::groups>, &offer_one<refusal, seconds>},
       {"pairs", "as cells, two phases interleaved in registers: kernel = stride, channels first",
-       &pair_plans, &refusal_of_pairs, &seconds},
+       &pair_plans, &offer_one<refusal_of_pairs, seconds>},
   };
   return list;
 }

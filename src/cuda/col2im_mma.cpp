@@ -36,9 +36,6 @@ Index registers_of_thread(const Problem& problem, const Col2im& own) {
   return std::min<Index>(sums_of_thread(own) + operands + others, 255);
 }
 
-/// Stands for all plans where there is none, so that the refusal is told.
-const Plan kNone{.family = "col2im_mma", .cell_tile = 16};
-
 std::string unsupported(const Problem& problem) {
   if (std::string reason = too_large(problem); !reason.empty()) return reason;
   Index neighbours = 1;
@@ -72,10 +69,11 @@ std::vector<Index> input_blocks(Index channels) {
 /// Outputs in shared memory, at most, and of a plane of cells at least where there are more.
 constexpr Index kMostOutputs = 32768, kFewestOutputs = 512;
 
-std::vector<Plan> plans(const Problem& asked, const Machine& machine) {
+/// Boxes and blocks: `offer` knows in how many ways a block may compute each.
+std::vector<Plan> outlines(const Problem& asked, const Machine&) {
   const Problem problem = in_planes(asked);
   std::vector<Plan> list;
-  if (!unsupported(problem).empty()) return {kNone};
+  if (!unsupported(problem).empty()) return list;
   const auto phases = problem.phases();
   const Index ic = problem.in_channels_per_group();
   const Index strides = problem.axes[0].stride * problem.axes[1].stride * problem.axes[2].stride;
@@ -89,50 +87,19 @@ std::vector<Plan> plans(const Problem& asked, const Machine& machine) {
           if (planes * box_h * box_w * strides * channel_block > kMostOutputs) continue;
           if (box_h * box_w * strides < kFewestOutputs && box_h < phases[1].cells()) continue;
           for (const Index input_block : input_blocks(ic)) {
-            for (const Index cell_tile : {32, 16}) {
-              for (const int warps : {4, 8, 16}) {
-                Plan plan{.family = "col2im_mma",
-                          .cell_tile = cell_tile,
-                          .threads = 32 * warps,
-                          .box = {box_d, box_h, box_w},
-                          .channel_block = channel_block,
-                          .input_block = input_block,
-                          .buffers = 2};
-                const Col2im own = geometry(problem, plan);
-                if (own.rows < 1 || own.positions > kMostChunk) continue;
-                if (sums_of_thread(own) > kMostSums) continue;
-                const Index registers = registers_of_thread(problem, own);
-                if (registers * plan.threads > machine.registers) continue;
-                for (const int buffers : {2, 3}) {
-                  plan.buffers = buffers;
-                  Tiling tile = own.tile;
-                  tile.shared_bytes =
-                      own.shared_bytes + (buffers - 2) * round_up(own.input_bytes, 128);
-                  if (tile.shared_bytes > machine.shared_bytes) break;
-                  plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
-                  list.push_back(plan);
-                }
-              }
-            }
+            list.push_back({.family = "col2im_mma",
+                            .cell_tile = 16,
+                            .threads = 128,
+                            .box = {box_d, box_h, box_w},
+                            .channel_block = channel_block,
+                            .input_block = input_block,
+                            .buffers = 2});
           }
         }
       }
     }
   }
-  if (list.empty()) list.push_back(kNone);
   return list;
-}
-
-std::string refusal(const Problem& asked, const Machine& machine, const Plan& plan) {
-  const Problem problem = in_planes(asked);
-  if (std::string reason = unsupported(problem); !reason.empty()) return reason;
-  if (plan.threads == 0) {
-    return "no box of cells fits into the registers and the " +
-           std::to_string(machine.shared_bytes) + " bytes of shared memory of a block";
-  }
-  const Index tiles = geometry(problem, plan).tile.tiles;
-  if (tiles > kMostTiles) return "tiles: " + std::to_string(tiles);
-  return {};
 }
 
 /// Cycles that parts of the kernel take. Those of instructions are of one scheduler.
@@ -151,9 +118,8 @@ struct Cycles {
 };
 constexpr Cycles kCycles;
 
-double seconds(const Problem& asked, const Machine& machine, const Plan& plan) {
-  const Problem problem = in_planes(asked);
-  const Col2im own = geometry(problem, plan);
+double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
+               const Col2im& own) {
   const Tiling& tile = own.tile;
   const auto number = [](Index value) { return static_cast<double>(value); };
   const double rows = number(tile.in_d * tile.in_h);
@@ -197,6 +163,43 @@ double seconds(const Problem& asked, const Machine& machine, const Plan& plan) {
   // Blocks take turns; the last turn may be a short one.
   const double turns = std::ceil(number(tile.tiles) / (machine.units * resident)) * resident;
   return std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) / clock + 4e-6;
+}
+
+/// The plans of a box: positions of a warp, warps of a block, buffers.
+void offer(const Problem& asked, const Machine& machine, const Plan& outline,
+           std::vector<Candidate>& list) {
+  const Problem problem = in_planes(asked);
+  if (outline.threads == 0) {
+    const std::string reason = unsupported(problem);
+    list.push_back({outline, reason.empty() ? "no box of cells fits into the registers and the " +
+                                                  std::to_string(machine.shared_bytes) +
+                                                  " bytes of shared memory of a block"
+                                            : reason});
+    return;
+  }
+  Plan plan = outline;
+  Col2im own = geometry(problem, plan);
+  const Index tiles = own.tile.tiles;
+  const std::string reason = tiles > kMostTiles ? "tiles: " + std::to_string(tiles) : "";
+  for (const Index cell_tile : {32, 16}) {
+    for (const int warps : {4, 8, 16}) {
+      for (const int buffers : {2, 3}) {
+        plan.cell_tile = cell_tile;
+        plan.threads = 32 * warps;
+        plan.buffers = buffers;
+        own.set_block(cell_tile, plan.threads, buffers);
+        if (own.rows < 1 || own.positions > kMostChunk) break;
+        if (sums_of_thread(own) > kMostSums) break;
+        const Index registers = registers_of_thread(problem, own);
+        if (registers * plan.threads > machine.registers) break;
+        if (own.shared_bytes > machine.shared_bytes) break;
+        plan.resident =
+            static_cast<int>(resident_blocks(machine, own.shared_bytes, warps, registers));
+        list.push_back({plan, reason});
+        if (reason.empty()) list.back().seconds = seconds(problem, machine, plan, own);
+      }
+    }
+  }
 }
 
 KernelFamily::Sizes sizes(const Problem& asked, const Plan& plan) {
@@ -260,8 +263,8 @@ std::vector<KernelFamily::Constant> constants(const Problem& asked, const Plan& 
 }  // namespace
 
 KernelFamily family() {
-  return {{"col2im_mma", "products of each input with all taps, summed up in shared memory", plans,
-           refusal, seconds},
+  return {{"col2im_mma", "products of each input with all taps, summed up in shared memory",
+           outlines, offer},
           "Col2imMma",
           {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "place",
            "col2im", "tap_weights", "definition", "input_rows", "tap_sums", "col2im_mma"},

@@ -163,8 +163,8 @@ std::vector<KernelFamily::Constant> constants(const Problem&, const Plan& plan) 
 }  // namespace
 
 KernelFamily family() {
-  return {{"direct", "one thread a cell tile, plain multiply-adds, every problem", plans, refusal,
-           seconds},
+  return {{"direct", "one thread a cell tile, plain multiply-adds, every problem", plans,
+           offer_one<refusal, seconds>},
           "Direct",
           {"pack", "direct"},
           sizes,

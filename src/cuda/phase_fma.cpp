@@ -172,12 +172,9 @@ void add_channels_last(std::vector<Plan>& list, const Problem& problem, Plan pla
   }
 }
 
-/// Stands for all plans where there is none, so that the refusal is told.
-const Plan kNone{.family = "phase_fma"};
-
 std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
-  if (!too_large(problem).empty()) return {kNone};
   std::vector<Plan> list;
+  if (!too_large(problem).empty()) return list;
   const bool last = problem.layout == Layout::channels_last;
   const Index along = SpanAxis(problem.axes[last ? 2 : 1]).spans();
   for (const int fused : {3, 2}) {
@@ -197,7 +194,6 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
   for (const Plan& plan : list) {
     if (std::ranges::find(different, plan) == different.end()) different.push_back(plan);
   }
-  if (different.empty()) different.push_back(kNone);
   return different;
 }
 
@@ -316,7 +312,7 @@ std::vector<KernelFamily::Constant> constants(const Problem&, const Plan& plan) 
 KernelFamily family() {
   return {
       {"phase_fma", "plain multiply-adds, weights and inputs in registers; few channels a group",
-       plans, refusal, seconds},
+       plans, offer_one<refusal, seconds>},
       "PhaseFma",
       {"spans", "vectors", "group_weights", "copy", "output_runs", "phase_fma"},
       sizes,

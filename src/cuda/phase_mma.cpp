@@ -35,75 +35,31 @@ Index registers_of_thread(const Problem& problem, const Plan& plan, const Tiling
   return std::min<Index>(registers, 255);
 }
 
-/// Stands for all plans where there is none, so that the refusal is told.
-const Plan kNone{.family = "phase_mma", .cell_tile = 16};
-
-std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
+/// Boxes and blocks: `offer` knows in how many ways a block may compute each.
+std::vector<Plan> outlines(const Problem& problem, const Machine&) {
   std::vector<Plan> list;
-  if (!too_large(problem).empty()) return {kNone};
+  if (!too_large(problem).empty()) return list;
   const Index ic = problem.in_channels_per_group();
-  const auto phases = problem.phases();
-  const Index live = phases[0].live_count() * phases[1].live_count() * phases[2].live_count();
+  const auto all_boxes = boxes(problem, kMostCells);
   for (const Index group_block : group_blocks(problem)) {
     for (const Index channel_block : channel_blocks(problem.out_channels_per_group())) {
       if (group_block > 1 && channel_block < problem.out_channels_per_group()) continue;
-      const Index columns = live * channel_block;
       for (const Index input_block : channel_blocks(ic)) {
         if (input_block != ic && input_block < 16) continue;
-        for (const auto& box : boxes(problem, kMostCells)) {
-          for (const Index cell_tile : {64, 32, 16}) {
-            for (const Index column_tile : {64, 32, 16, 8}) {
-              if (column_tile > 8 && column_tile >= 2 * columns) continue;
-              if (cell_tile * column_tile > 32 * kMostSums) continue;
-              Plan plan{.family = "phase_mma",
-                        .cell_tile = cell_tile,
-                        .threads = 32,
-                        .box = box,
-                        .channel_block = channel_block,
-                        .column_tile = column_tile,
-                        .group_block = group_block,
-                        .input_block = input_block,
-                        .buffers = 1};
-              const Tiling one = tiling(problem, plan);
-              for (const int buffers : {1, 2}) {
-                plan.buffers = buffers;
-                // Every warp has as many units as the others, or nearly so.
-                for (Index rounds = 1; rounds <= 4; ++rounds) {
-                  const Index warps = parts(one.units, rounds);
-                  if (warps > kMostWarps || (rounds > 1 && warps < 4)) continue;
-                  plan.threads = static_cast<int>(32 * warps);
-                  const Tiling tile = one.with(plan.threads, plan.buffers);
-                  if (tile.shared_bytes > machine.shared_bytes) break;
-                  const Index registers = registers_of_thread(problem, plan, tile);
-                  if (registers * plan.threads > machine.registers) continue;
-                  plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
-                  list.push_back(plan);
-                }
-              }
-            }
-          }
+        for (const auto& box : all_boxes) {
+          list.push_back({.family = "phase_mma",
+                          .cell_tile = 16,
+                          .threads = 32,
+                          .box = box,
+                          .channel_block = channel_block,
+                          .group_block = group_block,
+                          .input_block = input_block,
+                          .buffers = 1});
         }
       }
     }
   }
-  if (list.empty()) list.push_back(kNone);
   return list;
-}
-
-std::string refusal(const Problem& problem, const Machine& machine, const Plan& plan) {
-  if (std::string reason = too_large(problem); !reason.empty()) return reason;
-  if (plan.threads == 0) {
-    return "no box of cells fits into the " + std::to_string(machine.shared_bytes) +
-           " bytes of shared memory of a block";
-  }
-  const Tiling tile = tiling(problem, plan);
-  if (std::string reason = too_large(tile); !reason.empty()) return reason;
-  const Index sums = sums_of_thread(problem, plan, tile);
-  if (sums > kMostSums) {
-    return "sums in registers: " + std::to_string(sums) + ", more than " +
-           std::to_string(kMostSums);
-  }
-  return {};
 }
 
 /// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
@@ -127,8 +83,9 @@ struct Cycles {
 };
 constexpr Cycles kCycles;
 
-double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
-  const Tiling tile = tiling(problem, plan);
+/// `ways`: the lanes of a warp that meet in a bank as they write.
+double seconds(const Problem& problem, const Machine& machine, const Plan& plan, const Tiling& tile,
+               Index ways) {
   const bool split = problem.type == DataType::f32;
   const auto number = [](Index value) { return static_cast<double>(value); };
   const double cell_tiles = number(plan.cell_tile) / 16;
@@ -149,9 +106,7 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double multiply = uses * (cell_tiles * (split ? kCycles.use_split : kCycles.use) + 4) +
                           products + fragments * kCycles.fragment;
   const double column_tile =
-      kCycles.column_tile + kCycles.conflict *
-                                number(tile.conflicts(tile.lane_columns(), tile.y_c)) /
-                                number(tile.together);
+      kCycles.column_tile + kCycles.conflict * number(ways) / number(tile.together);
   const double write = number(tile.column_tiles) * cell_tiles * column_tile +
                        sweeps * (30 + cell_tiles * kCycles.sweep_cells);
   // What a tile keeps busy, in cycles of a multiprocessor.
@@ -182,12 +137,66 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   return std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) / clock + 3.5e-6;
 }
 
+std::string refusal(const Problem& problem, const Plan& plan, const Tiling& tile) {
+  if (std::string reason = too_large(tile); !reason.empty()) return reason;
+  const Index sums = sums_of_thread(problem, plan, tile);
+  if (sums > kMostSums) {
+    return "sums in registers: " + std::to_string(sums) + ", more than " +
+           std::to_string(kMostSums);
+  }
+  return {};
+}
+
+/// The plans of a box: cells and columns of a warp, warps of a block, buffers.
+void offer(const Problem& problem, const Machine& machine, const Plan& outline,
+           std::vector<Candidate>& list) {
+  if (outline.threads == 0) {
+    const std::string reason = too_large(problem);
+    list.push_back({outline, reason.empty() ? does_not_fit(machine) : reason});
+    return;
+  }
+  Plan plan = outline;
+  Tiling tile = tiling(problem, plan);
+  if (tile.input_bytes + tile.output_bytes > machine.shared_bytes) return;
+  const Index columns = tile.live_phases * plan.channel_block;
+  for (const Index cell_tile : {64, 32, 16}) {
+    for (const Index column_tile : {64, 32, 16, 8}) {
+      if (column_tile > 8 && column_tile >= 2 * columns) continue;
+      if (cell_tile * column_tile > 32 * kMostSums) continue;
+      plan.cell_tile = cell_tile;
+      plan.column_tile = column_tile;
+      tile.set_product(cell_tile, column_tile);
+      const std::string reason = refusal(problem, plan, tile);
+      const Index registers = registers_of_thread(problem, plan, tile);
+      const Index ways = tile.conflicts(tile.lane_columns(), tile.y_c);
+      for (const int buffers : {1, 2}) {
+        plan.buffers = buffers;
+        // Every warp has as many units as the others, or nearly so.
+        for (Index rounds = 1; rounds <= 4; ++rounds) {
+          const Index warps = parts(tile.units, rounds);
+          if (warps > kMostWarps || (rounds > 1 && warps < 4)) continue;
+          plan.threads = static_cast<int>(32 * warps);
+          tile.set_block(plan.threads, plan.buffers);
+          if (tile.shared_bytes > machine.shared_bytes) break;
+          if (registers * plan.threads > machine.registers) continue;
+          plan.resident =
+              static_cast<int>(resident_blocks(machine, tile.shared_bytes, warps, registers));
+          list.push_back({plan, reason});
+          if (reason.empty()) {
+            list.back().seconds = seconds(problem, machine, plan, tile, ways);
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 KernelFamily family() {
   return {
       {"phase_mma", "all phases of a box of cells in one block, tensor cores, long runs written",
-       plans, refusal, seconds},
+       outlines, offer},
       "PhaseMma",
       {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
        "definition", "place", "stage", "writer", "epilogue", "block", "products_of_warps",

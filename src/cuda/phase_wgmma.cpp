@@ -25,9 +25,6 @@ Index registers_of_thread(const Problem& problem, const Plan& plan, const Tiling
   return std::min<Index>(sums_of_thread(problem, plan, tile) + 72, 255);
 }
 
-/// Stands for all plans where there is none, so that the refusal is told.
-const Plan kNone{.family = "phase_wgmma", .cell_tile = 64};
-
 std::string unsupported(const Problem& problem, const Machine& machine) {
   if (machine.target != "sm_90a") return "wgmma is an instruction of sm_90a";
   if (std::string reason = too_large(problem); !reason.empty()) return reason;
@@ -48,69 +45,32 @@ std::vector<Index> column_tiles(Index columns) {
   return list;
 }
 
-std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
+/// Boxes and blocks: `offer` knows in how many ways a block may compute each.
+std::vector<Plan> outlines(const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
-  if (!unsupported(problem, machine).empty()) return {kNone};
+  if (!unsupported(problem, machine).empty()) return list;
   const Index ic = problem.in_channels_per_group();
   const Index chunk = 16 / static_cast<Index>(element_size(problem.type));
-  const auto phases = problem.phases();
-  const Index live = phases[0].live_count() * phases[1].live_count() * phases[2].live_count();
+  const auto all_boxes = boxes(problem, kMostCells);
   for (const Index group_block : group_blocks(problem)) {
     for (const Index channel_block : channel_blocks(problem.out_channels_per_group())) {
       if (group_block > 1 && channel_block < problem.out_channels_per_group()) continue;
-      const Index channel_columns =
-          channel_block < 8 ? power_of_two_from(channel_block) : round_up(channel_block, 8);
       for (const Index input_block : channel_blocks(ic)) {
         if (input_block != ic && input_block % chunk != 0) continue;
-        for (const auto& box : boxes(problem, kMostCells)) {
-          for (const Index cell_tile : {64, 128, 256}) {
-            for (const Index column_tile : column_tiles(live * channel_columns)) {
-              if (cell_tile * column_tile > 128 * kMostSums) continue;
-              Plan plan{.family = "phase_wgmma",
-                        .cell_tile = cell_tile,
-                        .threads = 128,
-                        .box = box,
-                        .channel_block = channel_block,
-                        .column_tile = column_tile,
-                        .group_block = group_block,
-                        .input_block = input_block,
-                        .buffers = 1};
-              const Tiling one = tiling(problem, plan);
-              if (one.shared_bytes > machine.shared_bytes) continue;
-              if (sums_of_thread(problem, plan, one) > kMostSums) continue;
-              const Index registers = registers_of_thread(problem, plan, one);
-              // Every warpgroup has as many units as the others, or nearly so.
-              for (Index rounds = 1; rounds <= (one.stages > 1 ? 1 : 4); ++rounds) {
-                const Index warpgroups = parts(one.units, rounds);
-                if (warpgroups > kMostWarpgroups) continue;
-                for (const int buffers : {1, 2}) {
-                  plan.threads = static_cast<int>(128 * warpgroups);
-                  plan.buffers = buffers;
-                  if (registers * plan.threads > machine.registers) continue;
-                  const Tiling tile = one.with(plan.threads, plan.buffers);
-                  if (tile.shared_bytes > machine.shared_bytes) continue;
-                  plan.resident = static_cast<int>(resident_blocks(machine, tile, registers));
-                  list.push_back(plan);
-                }
-                if (warpgroups == 1) break;
-              }
-            }
-          }
+        for (const auto& box : all_boxes) {
+          list.push_back({.family = "phase_wgmma",
+                          .cell_tile = 64,
+                          .threads = 128,
+                          .box = box,
+                          .channel_block = channel_block,
+                          .group_block = group_block,
+                          .input_block = input_block,
+                          .buffers = 1});
         }
       }
     }
   }
-  if (list.empty()) list.push_back(kNone);
   return list;
-}
-
-std::string refusal(const Problem& problem, const Machine& machine, const Plan& plan) {
-  if (std::string reason = unsupported(problem, machine); !reason.empty()) return reason;
-  if (plan.threads == 0) {
-    return "no box of cells fits into the " + std::to_string(machine.shared_bytes) +
-           " bytes of shared memory of a block";
-  }
-  return too_large(tiling(problem, plan));
 }
 
 /// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
@@ -131,8 +91,9 @@ struct Cycles {
 };
 constexpr Cycles kCycles;
 
-double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
-  const Tiling tile = tiling(problem, plan);
+/// `ways`: the lanes of a warp that meet in a bank as they write.
+double seconds(const Problem& problem, const Machine& machine, const Plan& plan, const Tiling& tile,
+               Index ways) {
   const bool split = problem.type == DataType::f32;
   const auto number = [](Index value) { return static_cast<double>(value); };
   const double sweeps = number(tile.sweeps);
@@ -154,9 +115,7 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double stage = elements / 32 * (split ? kCycles.split : kCycles.load) *
                        (problem.layout == Layout::channels_last ? 0.5 : 1);
   const double column_tile =
-      kCycles.column_tile + kCycles.conflict *
-                                number(tile.conflicts(tile.lane_columns(), tile.y_c)) /
-                                number(tile.together);
+      kCycles.column_tile + kCycles.conflict * number(ways) / number(tile.together);
   const double cell_tiles = number(tile.cell_tiles) * 4;
   const double write = number(tile.column_tiles) * cell_tiles * column_tile +
                        sweeps * (30 + cell_tiles * kCycles.sweep_cells);
@@ -184,17 +143,61 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   return std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) / clock + 3.5e-6;
 }
 
+/// The plans of a box: cells and columns of a warpgroup, warpgroups of a block, buffers.
+void offer(const Problem& problem, const Machine& machine, const Plan& outline,
+           std::vector<Candidate>& list) {
+  if (outline.threads == 0) {
+    const std::string reason = unsupported(problem, machine);
+    list.push_back({outline, reason.empty() ? does_not_fit(machine) : reason});
+    return;
+  }
+  Plan plan = outline;
+  Tiling tile = tiling(problem, plan);
+  if (tile.input_bytes + tile.output_bytes > machine.shared_bytes) return;
+  const std::string reason = too_large(tile);
+  for (const Index cell_tile : {64, 128, 256}) {
+    for (const Index column_tile : column_tiles(tile.live_phases * tile.channel_columns)) {
+      if (cell_tile * column_tile > 128 * kMostSums) continue;
+      plan.cell_tile = cell_tile;
+      plan.column_tile = column_tile;
+      tile.set_product(cell_tile, column_tile);
+      if (sums_of_thread(problem, plan, tile) > kMostSums) continue;
+      const Index registers = registers_of_thread(problem, plan, tile);
+      const Index ways = tile.conflicts(tile.lane_columns(), tile.y_c);
+      // Every warpgroup has as many units as the others, or nearly so.
+      for (Index rounds = 1; rounds <= (tile.stages > 1 ? 1 : 4); ++rounds) {
+        const Index warpgroups = parts(tile.units, rounds);
+        if (warpgroups > kMostWarpgroups) continue;
+        for (const int buffers : {1, 2}) {
+          plan.threads = static_cast<int>(128 * warpgroups);
+          plan.buffers = buffers;
+          if (registers * plan.threads > machine.registers) continue;
+          tile.set_block(plan.threads, plan.buffers);
+          if (tile.shared_bytes > machine.shared_bytes) continue;
+          plan.resident =
+              static_cast<int>(resident_blocks(machine, tile.shared_bytes, tile.warps, registers));
+          list.push_back({plan, reason});
+          if (reason.empty()) {
+            list.back().seconds = seconds(problem, machine, plan, tile, ways);
+          }
+        }
+        if (warpgroups == 1) break;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 KernelFamily family() {
-  return {{"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", plans,
-           refusal, seconds},
-          "PhaseWgmma",
-          {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
-           "definition", "place", "writer", "epilogue", "block", "stage", "wgmma", "operands",
-           "products_of_warpgroups", "phase_wgmma"},
-          tile_sizes,
-          tile_constants};
+  return {
+      {"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", outlines, offer},
+      "PhaseWgmma",
+      {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
+       "definition", "place", "writer", "epilogue", "block", "stage", "wgmma", "operands",
+       "products_of_warpgroups", "phase_wgmma"},
+      tile_sizes,
+      tile_constants};
 }
 
 }  // namespace phaseconv::cuda::phase_wgmma

@@ -68,6 +68,11 @@ std::string too_large(const Tiling& tile) {
   return {};
 }
 
+std::string does_not_fit(const Machine& machine) {
+  return "no box of cells fits into the " + std::to_string(machine.shared_bytes) +
+         " bytes of shared memory of a block";
+}
+
 namespace {
 
 /// Sizes of a block along an axis: all cells, or powers of two.
@@ -118,17 +123,12 @@ std::vector<Index> group_blocks(const Problem& problem) {
 }
 
 /// Each quarter of a multiprocessor has a quarter of the registers for its warps, in eights a
-/// thread.
-Index resident_blocks(const Machine& machine, const Tiling& tile, Index registers) {
-  const Index by_memory =
-      (machine.shared_bytes + kReservedBytes) / (tile.shared_bytes + kReservedBytes);
-  Index blocks = 1;
-  for (Index more = 2; more <= std::min<Index>(by_memory, 16); ++more) {
-    const Index warps = parts(more * tile.warps, 4);
-    if (warps > 16 || machine.registers / 4 / 32 / warps / 8 * 8 < registers) break;
-    blocks = more;
-  }
-  return blocks;
+/// thread, and 16 warps at most.
+Index resident_blocks(const Machine& machine, Index shared_bytes, Index warps, Index registers) {
+  const Index by_memory = (machine.shared_bytes + kReservedBytes) / (shared_bytes + kReservedBytes);
+  const Index of_quarter = machine.registers / 4 / 32 / round_up(registers, 8);
+  const Index by_warps = std::min<Index>(of_quarter, 16) * 4 / warps;
+  return std::clamp<Index>(std::min(by_memory, by_warps), 1, 16);
 }
 
 KernelFamily::Sizes tile_sizes(const Problem& problem, const Plan& plan) {

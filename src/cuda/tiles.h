@@ -28,6 +28,8 @@ Tiling tiling(const Problem& problem, const Plan& plan);
 std::string too_large(const Problem& problem);
 /// The same of a tiling.
 std::string too_large(const Tiling& tile);
+/// Why a family whose boxes are all too large for a block offers none.
+std::string does_not_fit(const Machine& machine);
 
 /// Boxes of cells: whole rows where they are short enough, so that the outputs of a block lie in
 /// long runs.
@@ -37,7 +39,7 @@ std::vector<Index> channel_blocks(Index channels);
 std::vector<Index> group_blocks(const Problem& problem);
 
 /// As many blocks as share a multiprocessor, by shared memory and registers of a thread.
-Index resident_blocks(const Machine& machine, const Tiling& tile, Index registers);
+Index resident_blocks(const Machine& machine, Index shared_bytes, Index warps, Index registers);
 
 KernelFamily::Sizes tile_sizes(const Problem& problem, const Plan& plan);
 /// What the plan says, and a list of numbers, as constants of the kernel.

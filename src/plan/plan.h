@@ -3,6 +3,7 @@
 
 #include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "phaseconv/convolution.h"
@@ -12,7 +13,7 @@ namespace phaseconv {
 
 /// How one problem is computed. Fields that a family has no use for stay at their defaults.
 struct Plan {
-  std::string family;
+  std::string_view family;  ///< a name that lives as long as the program
   int fused_axes = 0;      ///< trailing axes (w, then h, then d) whose phases are computed together
   Index channel_tile = 1;  ///< output channels kept in registers (CPU: or vectors of them)
   /// Cells kept in registers (CPU: or vectors of them; phase_mma: a warp's; phase_fma: spans of a
@@ -34,6 +35,8 @@ struct Plan {
 
 /// "direct:fused3,oc8,cells1,threads128"; fields at their default are left out.
 std::string to_string(const Plan& plan);
+/// The plan of such a text, which holds its family's name. Of another text a plan of no family.
+Plan parse_plan(std::string_view text);
 
 /// What the planner needs to know of a device; rates are leads, not promises.
 struct Machine {
@@ -57,26 +60,43 @@ struct Candidate {
 };
 
 struct Decision {
-  std::vector<Candidate> candidates;  ///< cheapest legal one first, refused ones last
-  std::string reason;                 ///< "cost", "measured: ..." or "asked for"
+  Candidate chosen;
+  std::string reason;  ///< "cost", "measured: ..." or "asked for"
 
-  const Plan& plan() const { return candidates.front().plan; }
-  double seconds() const { return candidates.front().seconds; }
+  const Plan& plan() const { return chosen.plan; }
+  double seconds() const { return chosen.seconds; }
 };
 
 /// A kernel family: which plans it can offer, which of them are legal, what they cost.
 struct Family {
   const char* name;
   const char* summary;  ///< one line for `explain`
-  std::vector<Plan> (*plans)(const Problem&, const Machine&);
-  std::string (*refusal)(const Problem&, const Machine&, const Plan&);  ///< empty: legal
-  double (*seconds)(const Problem&, const Machine&, const Plan&);
+  /// What its plans start from: a plan each, or what several plans have in common.
+  std::vector<Plan> (*outlines)(const Problem&, const Machine&);
+  /// Adds the candidates of an outline. Where none of a family has any, it is asked once more, for
+  /// those of a plan with nothing but its name, and refuses that with the reason.
+  void (*offer)(const Problem&, const Machine&, const Plan& outline, std::vector<Candidate>& list);
 };
 
-/// Lists the candidates of all families, refuses the illegal ones, costs the rest and takes the
-/// cheapest, unless the measured table has this problem or `wanted` (the beginning of a plan's
-/// text) leaves fewer. Throws `Unsupported` with every refusal where nothing is left. Thousands of
-/// candidates are costed on the threads of `parallel`, if there are any; the result is the same.
+/// `Family::offer` where an outline is a plan: refused with a reason, or costed.
+template <std::string (*refusal)(const Problem&, const Machine&, const Plan&),
+          double (*seconds)(const Problem&, const Machine&, const Plan&)>
+void offer_one(const Problem& problem, const Machine& machine, const Plan& plan,
+               std::vector<Candidate>& list) {
+  std::string reason = refusal(problem, machine, plan);
+  const double cost = reason.empty() ? seconds(problem, machine, plan) : 0;
+  list.push_back({plan, std::move(reason), cost});
+}
+
+/// All that the families offer: the cheapest legal one first, refused ones last. Of equal
+/// predictions the one that is offered first comes first.
+std::vector<Candidate> candidates(const Problem& problem, const Machine& machine,
+                                  const std::vector<Family>& families);
+
+/// Takes the cheapest legal candidate, unless the measured table has this problem or `wanted` (the
+/// beginning of a plan's text) leaves fewer. Throws `Unsupported` with every refusal where nothing
+/// is left. Many outlines are shared by the threads of `parallel`, if there are any; the result is
+/// the same.
 Decision decide(const Problem& problem, const Machine& machine, const std::vector<Family>& families,
                 const std::string& wanted, const ParallelFor& parallel = {});
 

@@ -1,5 +1,6 @@
 #include <algorithm>
-#include <numeric>
+#include <mutex>
+#include <tuple>
 #include <utility>
 
 #include "plan/measured.h"
@@ -9,26 +10,70 @@ namespace phaseconv {
 namespace {
 
 /// Fewer are costed sooner than threads wake up on a busy machine.
-constexpr Index kManyCandidates = 3000;
+constexpr std::size_t kManyOutlines = 100;
 
-/// Moves a legal candidate to the front: the one whose text is `wanted`, else the first whose text
-/// starts with it ("direct:fused1" is a plan, and the beginning of others).
-bool take(std::vector<Candidate>& candidates, std::string_view wanted) {
-  // Legal ones come first; to write down thousands of plans takes longer than to cost them.
-  if (wanted.empty()) return !candidates.empty() && candidates.front().refusal.empty();
-  const auto find = [&](auto&& matches) {
-    return std::ranges::find_if(candidates, [&](const Candidate& candidate) {
-      return candidate.refusal.empty() && matches(to_string(candidate.plan));
-    });
-  };
-  auto found = find([&](const std::string& text) { return text == wanted; });
-  if (found == candidates.end()) {
-    found = find([&](const std::string& text) { return text.starts_with(wanted); });
+/// What the plans of a family start from.
+struct Outline {
+  const Family* family;
+  Plan plan;
+};
+
+std::vector<Outline> outlines(const Problem& problem, const Machine& machine,
+                              const std::vector<Family>& families) {
+  std::vector<Outline> list;
+  for (const Family& family : families) {
+    for (const Plan& plan : family.outlines(problem, machine)) list.push_back({&family, plan});
   }
-  if (found == candidates.end()) return false;
-  std::rotate(candidates.begin(), found, found + 1);
-  return true;
+  return list;
 }
+
+/// Which candidates may be taken: those of the measured table or of the wanted text before others.
+class Preference {
+ public:
+  Preference(const Problem& problem, const Machine& machine, const std::string& wanted)
+      : wanted_(wanted) {
+    if (!wanted.empty()) return;
+    const std::string text = to_string(problem);
+    const auto rows = measured_plans();
+    const auto row = std::ranges::find_if(rows, [&](const Measured& one) {
+      return one.target == machine.target && one.problem == text;
+    });
+    if (row == rows.end()) return;
+    measured_ = parse_plan(row->plan);
+    gain_ = row->gain;
+  }
+
+  static constexpr int kNever = 2;
+  /// 0: before all others ("direct:fused1" is a plan, and the beginning of others).
+  int rank(const Candidate& candidate) const {
+    if (!candidate.refusal.empty()) return kNever;
+    if (wanted_.empty()) return candidate.plan == measured_ ? 0 : 1;
+    const std::string text = to_string(candidate.plan);
+    return text == wanted_ ? 0 : text.starts_with(wanted_) ? 1 : kNever;
+  }
+  std::string reason(int rank) const {
+    if (!wanted_.empty()) return "asked for";
+    return rank == 0 ? "measured: " + std::string(gain_) : "cost";
+  }
+
+ private:
+  const std::string& wanted_;
+  Plan measured_;
+  std::string_view gain_;
+};
+
+/// The best candidate so far. Of equal predictions the one offered first is taken, on every machine
+/// and any number of threads.
+struct Choice {
+  int rank = Preference::kNever;
+  std::size_t outline = 0;
+  Candidate candidate;
+
+  friend bool operator<(const Choice& a, const Choice& b) {
+    return std::tie(a.rank, a.candidate.seconds, a.outline) <
+           std::tie(b.rank, b.candidate.seconds, b.outline);
+  }
+};
 
 std::string refusals(const std::vector<Candidate>& candidates, const std::string& wanted) {
   std::string out;
@@ -51,61 +96,55 @@ std::string refusals(const std::vector<Candidate>& candidates, const std::string
 
 }  // namespace
 
+std::vector<Candidate> candidates(const Problem& problem, const Machine& machine,
+                                  const std::vector<Family>& families) {
+  std::vector<Candidate> list;
+  for (const Family& family : families) {
+    const std::size_t before = list.size();
+    for (const Plan& plan : family.outlines(problem, machine)) {
+      family.offer(problem, machine, plan, list);
+    }
+    if (list.size() == before) family.offer(problem, machine, {.family = family.name}, list);
+  }
+  std::ranges::stable_sort(list, {}, [](const Candidate& candidate) {
+    return std::pair(!candidate.refusal.empty(), candidate.seconds);
+  });
+  return list;
+}
+
 Decision decide(const Problem& problem, const Machine& machine, const std::vector<Family>& families,
                 const std::string& wanted, const ParallelFor& parallel) {
-  std::vector<Candidate> candidates;
-  std::vector<const Family*> family_of;
-  for (const Family& family : families) {
-    for (Plan& plan : family.plans(problem, machine)) {
-      candidates.push_back({std::move(plan), "", 0});
-      family_of.push_back(&family);
-    }
-  }
-  const auto evaluate = [&](Index begin, Index end) {
+  const Preference preference(problem, machine, wanted);
+  const std::vector<Outline> list = outlines(problem, machine, families);
+  Choice best;
+  std::mutex mutex;
+  const auto take_best = [&](Index begin, Index end) {
+    Choice own;
+    std::vector<Candidate> offered;
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      Candidate& candidate = candidates[i];
-      candidate.refusal = family_of[i]->refusal(problem, machine, candidate.plan);
-      if (!candidate.refusal.empty()) continue;
-      candidate.seconds = family_of[i]->seconds(problem, machine, candidate.plan);
-    }
-  };
-  const auto count = static_cast<Index>(candidates.size());
-  if (parallel && count >= kManyCandidates) {
-    parallel(count, evaluate);
-  } else {
-    evaluate(0, count);
-  }
-
-  // Stable, so that of equal predictions the one listed first is taken, on every machine; of
-  // numbers, as candidates are large.
-  std::vector<std::size_t> order(candidates.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, [&](std::size_t i, std::size_t j) {
-    const Candidate& a = candidates[i];
-    const Candidate& b = candidates[j];
-    if (a.refusal.empty() != b.refusal.empty()) return a.refusal.empty();
-    return a.refusal.empty() && a.seconds < b.seconds;
-  });
-  Decision decision;
-  decision.candidates.reserve(candidates.size());
-  for (const std::size_t i : order) decision.candidates.push_back(std::move(candidates[i]));
-
-  if (!take(decision.candidates, wanted)) {
-    throw Unsupported("no plan for " + to_string(problem) + " on " + machine.target + ": " +
-                      refusals(decision.candidates, wanted));
-  }
-  decision.reason = wanted.empty() ? "cost" : "asked for";
-  if (wanted.empty()) {
-    const std::string text = to_string(problem);
-    for (const Measured& row : measured_plans()) {
-      if (row.target == machine.target && row.problem == text &&
-          take(decision.candidates, row.plan)) {
-        decision.reason = "measured: " + std::string(row.gain);
-        break;
+      offered.clear();
+      list[i].family->offer(problem, machine, list[i].plan, offered);
+      for (Candidate& candidate : offered) {
+        const int rank = preference.rank(candidate);
+        if (std::tie(rank, candidate.seconds) < std::tie(own.rank, own.candidate.seconds)) {
+          own = {rank, i, std::move(candidate)};
+        }
       }
     }
+    const std::lock_guard lock(mutex);
+    if (own < best) best = std::move(own);
+  };
+  const auto count = static_cast<Index>(list.size());
+  if (parallel && list.size() >= kManyOutlines) {
+    parallel(count, take_best);
+  } else {
+    take_best(0, count);
   }
-  return decision;
+  if (best.rank == Preference::kNever) {
+    throw Unsupported("no plan for " + to_string(problem) + " on " + machine.target + ": " +
+                      refusals(candidates(problem, machine, families), wanted));
+  }
+  return {std::move(best.candidate), preference.reason(best.rank)};
 }
 
 }  // namespace phaseconv

@@ -385,6 +385,7 @@ struct Tiling {
   Index y_d, y_h, y_w, y_c;                ///< strides
   Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory
   Index merged;                            ///< axes, inner ones first, that the box covers
+  bool phase_pairs;                        ///< channels first: both phases along w lie together
   Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
   Index run_tiles;                         ///< column tiles of which a lane has columns in a row
   Index together;  ///< outputs in a row that a lane stores at once: channels, or phases along w
@@ -410,18 +411,24 @@ struct Tiling {
     cut();
     place_inputs();
     place_outputs();
-    place_weights();
+    multiply();
     share_work();
     share_memory();
   }
-  /// The same with other threads and buffers, for less than a new one costs.
-  PHASECONV_FUNCTION Tiling with(Index threads, Index buffers) const {
-    Tiling other = *this;
-    other.plan.threads = threads;
-    other.plan.buffers = buffers;
-    other.share_work();
-    other.share_memory();
-    return other;
+  /// Makes it that of a plan that multiplies otherwise, for less than a new one costs.
+  PHASECONV_FUNCTION void set_product(Index cell_tile, Index column_tile) {
+    plan.cell_tile = cell_tile;
+    plan.column_tile = column_tile;
+    multiply();
+    share_work();
+    share_memory();
+  }
+  /// The same of other threads and buffers.
+  PHASECONV_FUNCTION void set_block(Index threads, Index buffers) {
+    plan.threads = threads;
+    plan.buffers = buffers;
+    share_work();
+    share_memory();
   }
 
   /// The column of a sweep that column m of a matrix tile stands for, and back. Lane t has columns
@@ -501,20 +508,26 @@ struct Tiling {
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
-    sweep_tiles = q.column_tile / 8;
-    sweeps = parts(column_tiles, sweep_tiles);
     in_d = q.box_d + d.max_shift();
     in_h = q.box_h + h.max_shift();
     in_w = q.box_w + w.max_shift();
-    cells = number_cells();
-    cell_chunks = parts(cells, q.cell_tile);
-    cell_tiles = q.cell_tile / (warpgroups ? 64 : 16);
-    units = cell_chunks * q.group_block * sweeps;
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
     blocks_w = parts(w.cells(), q.box_w);
     tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
+  }
+
+  /// What depends on the cells and columns of a warp.
+  PHASECONV_FUNCTION void multiply() {
+    cells = number_cells();
+    cell_chunks = parts(cells, plan.cell_tile);
+    cell_tiles = plan.cell_tile / (plan.warpgroups ? 64 : 16);
+    sweep_tiles = plan.column_tile / 8;
+    sweeps = parts(column_tiles, sweep_tiles);
+    units = cell_chunks * plan.group_block * sweeps;
+    join_columns();
+    place_weights();
   }
 
   PHASECONV_FUNCTION void share_work() {
@@ -525,6 +538,7 @@ struct Tiling {
   }
   PHASECONV_FUNCTION void place_inputs();
   PHASECONV_FUNCTION void place_outputs();
+  PHASECONV_FUNCTION void join_columns();
   PHASECONV_FUNCTION void place_weights();
   PHASECONV_FUNCTION void share_memory();
 
@@ -627,21 +641,15 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   const bool all_c = out_c == p.out_channels;
   to_batch = p.out_channels * size_d * size_h * size_w;
   merged = 0;
-  run_tiles = 1;
-  together = 1;
   if (p.channels_last) {
     to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
     y_c = 1;
+    phase_pairs = false;
     lane_column = 2;
-    while (run_tiles * 4 <= unit && sweep_tiles % (2 * run_tiles) == 0 &&
-           channel_columns % (16 * run_tiles) == 0) {
-      run_tiles *= 2;
-    }
     y_w = all_c ? to_w : congruent(out_c, to_w, unit);
     y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
     y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
     if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
-    if (run_tiles > 1) together = 2 * run_tiles;
     output_elements = out_d * y_d;
   } else {
     to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
@@ -649,9 +657,9 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
     y_h = all_w ? to_h : congruent(out_w, to_h, unit);
     y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
     y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
-    lane_column = 1;
-    const bool even_w = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
-    if (channel_columns == 1 && even_w) lane_column = 2;
+    phase_pairs = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
+    lane_column = channel_columns == 1 && phase_pairs ? 2 : 1;
+    run_tiles = 1;  // for lane_columns
     // Of the gaps that may follow a channel the one with the fewest bank conflicts.
     if (y_c != to_c) {
       const LaneColumns lanes = lane_columns();
@@ -662,13 +670,6 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
         if (ways < best) best = ways, y_c = least_y_c + gap * unit;
       }
     }
-    // Two phases of a cell lie beside each other, and one lane has both sums: in tiles so many
-    // apart, or as its two sums of one tile.
-    if (even_w && y_h % 2 == 0 && y_d % 2 == 0 && y_c % 2 == 0 &&
-        (channel_columns == 1 ||
-         (channel_columns % 8 == 0 && sweep_tiles % (channel_columns / 4) == 0))) {
-      together = 2;
-    }
     if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
     output_elements = out_c * y_c;
   }
@@ -677,6 +678,24 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   runs = 1;
   for (Index axis = merged + 1; axis < 4; ++axis) {
     runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
+  }
+}
+
+PHASECONV_FUNCTION void Tiling::join_columns() {
+  const Index unit = 16 / problem.element_bytes;
+  run_tiles = 1;
+  together = 1;
+  if (problem.channels_last) {
+    while (run_tiles * 4 <= unit && sweep_tiles % (2 * run_tiles) == 0 &&
+           channel_columns % (16 * run_tiles) == 0) {
+      run_tiles *= 2;
+    }
+    if (run_tiles > 1) together = 2 * run_tiles;
+  } else if (phase_pairs && y_h % 2 == 0 && y_d % 2 == 0 && y_c % 2 == 0 &&
+             (channel_columns == 1 ||
+              (channel_columns % 8 == 0 && sweep_tiles % (channel_columns / 4) == 0))) {
+    // One lane has both sums: in tiles so many apart, or as its two sums of one tile.
+    together = 2;
   }
 }
 

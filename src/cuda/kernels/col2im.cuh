@@ -48,8 +48,6 @@ struct Col2im {
   Index column_at, row_at, sum_at, input_at, input_bytes, shared_bytes;
 
   PHASECONV_FUNCTION Col2im(const TileProblem& p, const TilePlan& q) : tile(p, q) {
-    const Phases d(p.d), h(p.h), w(p.w);
-    const Index size = p.element_bytes;
     unit_words = p.channels_last ? 16 : 8;
     stage_words = round_up(tile.words, unit_words);
     // Tensor cores truncate as they add: products of float32 join the sums after so many words.
@@ -57,43 +55,27 @@ struct Col2im {
     stages = parts(tile.ic, stage_words * tile.per_word);
     steps = stage_words / 8;
     column_tiles = parts(columns(), 8);
-    warps = q.threads / 32;
-    positions = warps * q.cell_tile;
-    position_tiles = q.cell_tile / 16;
 
-    const Index elements = 16 / size;
+    const Index elements = 16 / p.element_bytes;
     whole_rows = tile.blocks_w == 1;
     wide = (p.channels_last ? tile.ic : p.w.input) % elements == 0;
     unit = !p.channels_last && wide ? elements : 1;
     row = whole_rows ? p.w.input : round_up(tile.in_w + unit - 1, unit);
-    plane_rows = least(positions / row, tile.in_h);
-    chunk_planes = plane_rows < 1 ? 1 : least(positions / row / plane_rows, tile.in_d);
-    rows = plane_rows * chunk_planes;
-    if (p.channels_last) {
-      // Two positions and four pieces of four words lie in 32 different banks.
-      staged_size = 4;
-      pitch = congruent(stage_words, 16, 32);
-      input_bytes = positions * pitch * 4;
-    } else {
-      // Four channels and eight words of positions, or eight channels of 16 bytes, do.
-      staged_size = size;
-      pitch = size == 4 ? congruent(positions, 8, 32) : congruent(positions, 8, 16);
-      input_bytes = stage_words * tile.per_word * pitch * size;
-    }
 
     out_h = q.box_h * p.h.stride;
     out_w = q.box_w * p.w.stride;
-    planes = least(q.box_d, d.max_shift() + chunk_planes);
-    place_sums();
-
     lane_words = p.split ? 4 : 2;
     weight_words = stages * steps * column_tiles * 32 * lane_words;
     packed_bytes = p.groups * tile.channel_blocks * weight_words * 4;
-    column_at = weight_words * 4;
-    row_at = column_at + column_tiles * 4 * 16;
-    sum_at = round_up(row_at + 2 * rows * d.shift_count() * 8, 16);
-    input_at = round_up(sum_at + planes * s_plane * 4, 128);
-    shared_bytes = input_at + q.buffers * round_up(input_bytes, 128);
+    share();
+  }
+  /// Makes it that of a plan with other positions of a warp, threads and buffers, for less than a
+  /// new one costs.
+  PHASECONV_FUNCTION void set_block(Index cell_tile, Index threads, Index buffers) {
+    tile.plan.cell_tile = cell_tile;
+    tile.plan.threads = threads;
+    tile.plan.buffers = buffers;
+    share();
   }
 
   /// Columns of a neighbour's round, and of all of them.
@@ -134,6 +116,40 @@ struct Col2im {
   }
 
  private:
+  /// What depends on the positions of a warp, the warps and the buffers.
+  PHASECONV_FUNCTION void share() {
+    const TileProblem& p = tile.problem;
+    const TilePlan& q = tile.plan;
+    const Index size = p.element_bytes;
+    warps = q.threads / 32;
+    positions = warps * q.cell_tile;
+    position_tiles = q.cell_tile / 16;
+    plane_rows = least(positions / row, tile.in_h);
+    chunk_planes = plane_rows < 1 ? 1 : least(positions / row / plane_rows, tile.in_d);
+    rows = plane_rows * chunk_planes;
+    if (p.channels_last) {
+      // Two positions and four pieces of four words lie in 32 different banks.
+      staged_size = 4;
+      pitch = congruent(stage_words, 16, 32);
+      input_bytes = positions * pitch * 4;
+    } else {
+      // Four channels and eight words of positions, or eight channels of 16 bytes, do.
+      staged_size = size;
+      pitch = size == 4 ? congruent(positions, 8, 32) : congruent(positions, 8, 16);
+      input_bytes = stage_words * tile.per_word * pitch * size;
+    }
+
+    const Phases d(p.d);
+    planes = least(q.box_d, d.max_shift() + chunk_planes);
+    place_sums();
+
+    column_at = weight_words * 4;
+    row_at = column_at + column_tiles * 4 * 16;
+    sum_at = round_up(row_at + 2 * rows * d.shift_count() * 8, 16);
+    input_at = round_up(sum_at + planes * s_plane * 4, 128);
+    shared_bytes = input_at + q.buffers * round_up(input_bytes, 128);
+  }
+
   /// A lane adds two sums at once where they are neighbours: two channels, or with stride 2 two
   /// phases. Sixteen lanes then have four positions and four such pairs, in different banks.
   PHASECONV_FUNCTION void place_sums() {

@@ -75,21 +75,15 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   const bool all_c = out_c == p.out_channels;
   to_batch = p.out_channels * size_d * size_h * size_w;
   merged = 0;
-  run_tiles = 1;
-  together = 1;
   if (p.channels_last) {
     to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
     y_c = 1;
+    phase_pairs = false;
     lane_column = 2;
-    while (run_tiles * 4 <= unit && sweep_tiles % (2 * run_tiles) == 0 &&
-           channel_columns % (16 * run_tiles) == 0) {
-      run_tiles *= 2;
-    }
     y_w = all_c ? to_w : congruent(out_c, to_w, unit);
     y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
     y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
     if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
-    if (run_tiles > 1) together = 2 * run_tiles;
     output_elements = out_d * y_d;
   } else {
     to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
@@ -97,9 +91,9 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
     y_h = all_w ? to_h : congruent(out_w, to_h, unit);
     y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
     y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
-    lane_column = 1;
-    const bool even_w = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
-    if (channel_columns == 1 && even_w) lane_column = 2;
+    phase_pairs = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
+    lane_column = channel_columns == 1 && phase_pairs ? 2 : 1;
+    run_tiles = 1;  // for lane_columns
     // Of the gaps that may follow a channel the one with the fewest bank conflicts.
     if (y_c != to_c) {
       const LaneColumns lanes = lane_columns();
@@ -110,13 +104,6 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
         if (ways < best) best = ways, y_c = least_y_c + gap * unit;
       }
     }
-    // Two phases of a cell lie beside each other, and one lane has both sums: in tiles so many
-    // apart, or as its two sums of one tile.
-    if (even_w && y_h % 2 == 0 && y_d % 2 == 0 && y_c % 2 == 0 &&
-        (channel_columns == 1 ||
-         (channel_columns % 8 == 0 && sweep_tiles % (channel_columns / 4) == 0))) {
-      together = 2;
-    }
     if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
     output_elements = out_c * y_c;
   }
@@ -125,6 +112,24 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   runs = 1;
   for (Index axis = merged + 1; axis < 4; ++axis) {
     runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
+  }
+}
+
+PHASECONV_FUNCTION void Tiling::join_columns() {
+  const Index unit = 16 / problem.element_bytes;
+  run_tiles = 1;
+  together = 1;
+  if (problem.channels_last) {
+    while (run_tiles * 4 <= unit && sweep_tiles % (2 * run_tiles) == 0 &&
+           channel_columns % (16 * run_tiles) == 0) {
+      run_tiles *= 2;
+    }
+    if (run_tiles > 1) together = 2 * run_tiles;
+  } else if (phase_pairs && y_h % 2 == 0 && y_d % 2 == 0 && y_c % 2 == 0 &&
+             (channel_columns == 1 ||
+              (channel_columns % 8 == 0 && sweep_tiles % (channel_columns / 4) == 0))) {
+    // One lane has both sums: in tiles so many apart, or as its two sums of one tile.
+    together = 2;
   }
 }
 

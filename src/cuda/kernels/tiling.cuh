@@ -113,6 +113,7 @@ struct Tiling {
   Index y_d, y_h, y_w, y_c;                ///< strides
   Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory
   Index merged;                            ///< axes, inner ones first, that the box covers
+  bool phase_pairs;                        ///< channels first: both phases along w lie together
   Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
   Index run_tiles;                         ///< column tiles of which a lane has columns in a row
   Index together;  ///< outputs in a row that a lane stores at once: channels, or phases along w
@@ -138,18 +139,24 @@ struct Tiling {
     cut();
     place_inputs();
     place_outputs();
-    place_weights();
+    multiply();
     share_work();
     share_memory();
   }
-  /// The same with other threads and buffers, for less than a new one costs.
-  PHASECONV_FUNCTION Tiling with(Index threads, Index buffers) const {
-    Tiling other = *this;
-    other.plan.threads = threads;
-    other.plan.buffers = buffers;
-    other.share_work();
-    other.share_memory();
-    return other;
+  /// Makes it that of a plan that multiplies otherwise, for less than a new one costs.
+  PHASECONV_FUNCTION void set_product(Index cell_tile, Index column_tile) {
+    plan.cell_tile = cell_tile;
+    plan.column_tile = column_tile;
+    multiply();
+    share_work();
+    share_memory();
+  }
+  /// The same of other threads and buffers.
+  PHASECONV_FUNCTION void set_block(Index threads, Index buffers) {
+    plan.threads = threads;
+    plan.buffers = buffers;
+    share_work();
+    share_memory();
   }
 
   /// The column of a sweep that column m of a matrix tile stands for, and back. Lane t has columns
@@ -229,20 +236,26 @@ struct Tiling {
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
-    sweep_tiles = q.column_tile / 8;
-    sweeps = parts(column_tiles, sweep_tiles);
     in_d = q.box_d + d.max_shift();
     in_h = q.box_h + h.max_shift();
     in_w = q.box_w + w.max_shift();
-    cells = number_cells();
-    cell_chunks = parts(cells, q.cell_tile);
-    cell_tiles = q.cell_tile / (warpgroups ? 64 : 16);
-    units = cell_chunks * q.group_block * sweeps;
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
     blocks_w = parts(w.cells(), q.box_w);
     tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
+  }
+
+  /// What depends on the cells and columns of a warp.
+  PHASECONV_FUNCTION void multiply() {
+    cells = number_cells();
+    cell_chunks = parts(cells, plan.cell_tile);
+    cell_tiles = plan.cell_tile / (plan.warpgroups ? 64 : 16);
+    sweep_tiles = plan.column_tile / 8;
+    sweeps = parts(column_tiles, sweep_tiles);
+    units = cell_chunks * plan.group_block * sweeps;
+    join_columns();
+    place_weights();
   }
 
   PHASECONV_FUNCTION void share_work() {
@@ -253,6 +266,7 @@ struct Tiling {
   }
   PHASECONV_FUNCTION void place_inputs();
   PHASECONV_FUNCTION void place_outputs();
+  PHASECONV_FUNCTION void join_columns();
   PHASECONV_FUNCTION void place_weights();
   PHASECONV_FUNCTION void share_memory();
 
