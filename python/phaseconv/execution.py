@@ -1,6 +1,5 @@
 """One call on real tensors: which prepared convolution it needs, its packed weights, its output."""
 
-import math
 import threading
 import warnings
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from . import library  # noqa: F401  the operators below come from there
 from .packing import Gathering, Packing, Prepared, derived, gathering, packing, prepare
 from .problem import TYPES, Arguments, Wrong
 
-_run = torch.ops.phaseconv.run.default
+_run = torch.ops.phaseconv.run.default._op  # what calling an overload calls
 
 #: Calls that are remembered. One more drops the oldest: what it needs can be made again.
 _MOST_CALLS = 1024
@@ -27,8 +26,6 @@ class _Call:
     bias: Gathering | None  # None: it is read as it is
     channels_last: bool
     copies_input: bool
-    shape: tuple[int, ...]  # of the output
-    strides: tuple[int, ...]
 
 
 _calls: dict[tuple, _Call | None] = {}
@@ -53,7 +50,7 @@ def execute(
     are converted to the input's type.
     """
     dtype = input.dtype
-    tf32 = uses_tf32(input, groups)
+    tf32 = input.is_cuda and uses_tf32(input, groups)
     if bias is None or (bias.dtype is dtype and bias.is_contiguous()):
         bias_key = None if bias is None else bias.shape
     else:
@@ -97,9 +94,7 @@ def execute(
         bias = derived(bias, call.bias)
     if call.copies_input:
         input = _contiguous(input, call.channels_last, len(stride))
-    output = input.new_empty_strided(call.shape, call.strides)
-    _run(call.handle, input, packed, bias, output)
-    return output
+    return _run(call.handle, input, packed, bias)
 
 
 def uses_tf32(input: Tensor, groups: int) -> bool:
@@ -143,17 +138,6 @@ def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:
         warnings.warn(f"phaseconv leaves {problem} to PyTorch: {error}", stacklevel=2)
         return None
 
-    unbatched = input.dim() == rank + 1
-    oc = weight.shape[1] * arguments.groups
-    positions = math.prod(prepared.axes)
-    shape = (oc, *prepared.axes) if unbatched else (input.shape[0], oc, *prepared.axes)
-    step = oc if channels_last else 1  # from one position to the next
-    strides = [step]
-    for size in reversed(prepared.axes[1:]):
-        strides.insert(0, strides[0] * size)
-    strides.insert(0, 1 if channels_last else positions)
-    if not unbatched:
-        strides.insert(0, positions * oc)
     gathers = bias is not None and (bias.dtype != dtype or not bias.is_contiguous())
     return _Call(
         handle=prepared.handle,
@@ -161,8 +145,6 @@ def _plan(arguments: Arguments, mixed_types: bool, tf32: bool) -> _Call | None:
         bias=gathering(dtype, bias) if gathers else None,
         channels_last=channels_last,
         copies_input=not _in_layout(input, channels_last, rank).is_contiguous(),
-        shape=shape,
-        strides=tuple(strides),
     )
 
 

@@ -22,6 +22,11 @@ _PYTORCH = {
     3: torch.nn.functional.conv_transpose3d,
 }
 _PLAIN = frozenset((Tensor, Parameter))
+# Looked up here, as a call on a small tensor takes a few microseconds in all.
+_strided = torch.strided
+_is_compiling = torch.compiler.is_compiling
+_grad_enabled = torch.is_grad_enabled
+_autocast_enabled = torch.is_autocast_enabled
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _functorch_level = torch._C._functorch.peek_interpreter_stack
 _jit_trace = torch._C._get_tracing_state
@@ -72,10 +77,10 @@ def conv_transpose3d(
     )
 
 
-def _conv_transpose(rank, *arguments):
-    input, weight, bias, stride, padding, output_padding, groups, dilation = arguments
-    tracing = torch.compiler.is_compiling()
+def _conv_transpose(rank, input, weight, bias, stride, padding, output_padding, groups, dilation):
+    tracing = _is_compiling()
     if tracing or not _is_plain(input, weight, bias):
+        arguments = (input, weight, bias, stride, padding, output_padding, groups, dilation)
         if _is_traced(tracing, rank, arguments):
             return torch.ops.phaseconv.conv_transpose.default(
                 input,
@@ -89,24 +94,21 @@ def _conv_transpose(rank, *arguments):
             )
         return _hand_over(tracing, rank, arguments)
 
-    stride, padding = sizes(stride, rank), sizes(padding, rank)
-    output_padding, dilation = sizes(output_padding, rank), sizes(dilation, rank)
-    if not (stride and padding and output_padding and dilation) or type(groups) is not int:
-        return _hand_over(tracing, rank, arguments)
-    device_type = "cuda" if input.is_cuda else "cpu"
-    autocast = torch.is_autocast_enabled(device_type)
-    if autocast:
-        input = _autocast(input, device_type)
-    output = None
-    if weight.dim() == rank + 2:
-        output = execute(
-            input, weight, bias, stride, padding, output_padding, groups, dilation, autocast
-        )
-    return _hand_over(tracing, rank, arguments) if output is None else output
+    s, p = sizes(stride, rank), sizes(padding, rank)
+    op, d = sizes(output_padding, rank), sizes(dilation, rank)
+    if s and p and op and d and type(groups) is int and weight.dim() == rank + 2:
+        device_type = "cuda" if input.is_cuda else "cpu"
+        autocast = _autocast_enabled(device_type)
+        x = _autocast(input, device_type) if autocast else input
+        output = execute(x, weight, bias, s, p, op, groups, d, autocast)
+        if output is not None:
+            return output
+    arguments = (input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _hand_over(tracing, rank, arguments)
 
 
 def _requires_grad(input, weight, bias) -> bool:
-    return torch.is_grad_enabled() and (
+    return _grad_enabled() and (
         input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
 
@@ -119,16 +121,16 @@ def _is_plain(input, weight, bias) -> bool:
     if bias is not None and (
         type(bias) not in _PLAIN
         or not (bias.is_cuda if on_cuda else bias.is_cpu)
-        or bias.layout is not torch.strided
+        or bias.layout is not _strided
         or bias.is_neg()
     ):
         return False
     return (
         (weight.is_cuda if on_cuda else input.is_cpu and weight.is_cpu)
-        and input.layout is torch.strided
-        and weight.layout is torch.strided
+        and input.layout is _strided
+        and weight.layout is _strided
         and not weight.is_neg()  # no version and no address shows that; our operator resolves it
-        and not _requires_grad(input, weight, bias)
+        and not (_grad_enabled() and _requires_grad(input, weight, bias))
         and _dispatch_modes() == 0
         and _functorch_level() is None
         and _jit_trace() is None

@@ -1,7 +1,7 @@
 // The library, as PyTorch calls it: a few small operators behind phaseconv.conv_transpose1d, 2d and
-// 3d. They hold no tensor and allocate none; which weights are packed, and for how long, is decided
-// in packing.py. Only the stable interface of LibTorch is used here, so that one binary serves
-// PyTorch 2.11 and later, with and without CUDA.
+// 3d. They hold no tensor, and allocate none but the output; which weights are packed, and for how
+// long, is decided in packing.py. Only the stable interface of LibTorch is used here, so that one
+// binary serves PyTorch 2.11 and later, with and without CUDA.
 #include <dlfcn.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>
@@ -112,6 +112,49 @@ Stream stream_of(const TransposedConvolution& conv) {
 
 // --- prepared convolutions ----------------------------------------------------------------------
 
+/// A convolution with the shape of its output, [n, oc, *axes]: worked out once, as a call is short.
+class Prepared {
+ public:
+  explicit Prepared(TransposedConvolution made) : conv(std::move(made)) {
+    const Problem& problem = conv.problem();
+    const bool last = problem.layout == Layout::channels_last;
+    std::int64_t step = last ? problem.out_channels : 1;  // from one position to the next
+    dimensions_ = problem.rank + 2;
+    for (int axis = 2, i = dimensions_ - 1; i >= 2; --axis, --i) {
+      sizes_[i] = problem.axes[axis].output();
+      strides_[i] = step;
+      step *= sizes_[i];
+    }
+    sizes_[1] = problem.out_channels;
+    strides_[1] = last ? 1 : step;
+    sizes_[0] = problem.batch;
+    strides_[0] = last ? step : step * problem.out_channels;
+    type_ = problem.type == DataType::f16    ? aoti_torch_dtype_float16()
+            : problem.type == DataType::bf16 ? aoti_torch_dtype_bfloat16()
+                                             : aoti_torch_dtype_float32();
+  }
+
+  /// Memory for the output of an input with so many dimensions: with a batch or without.
+  Tensor empty_output(std::int64_t dimensions) const {
+    const bool on_cpu = conv.device().kind == Device::Kind::cpu;
+    const int first = dimensions < dimensions_ ? 1 : 0;
+    AtenTensorHandle output = nullptr;
+    check(aoti_torch_empty_strided(
+              dimensions_ - first, sizes_ + first, strides_ + first, type_,
+              on_cpu ? aoti_torch_device_type_cpu() : aoti_torch_device_type_cuda(),
+              on_cpu ? 0 : conv.device().ordinal, &output),
+          "allocating the output");
+    return Tensor(output);
+  }
+
+  const TransposedConvolution conv;
+
+ private:
+  int dimensions_ = 0;
+  std::int64_t sizes_[5] = {}, strides_[5] = {};
+  std::int32_t type_ = 0;
+};
+
 /// By handle. Never destroyed: at the end of the process the driver may be gone before.
 class Table {
  public:
@@ -120,11 +163,12 @@ class Table {
     return table;
   }
   std::int64_t add(TransposedConvolution conv) {
+    auto entry = std::make_shared<const Prepared>(std::move(conv));
     const std::lock_guard lock(mutex_);
-    entries_.emplace(++last_, std::move(conv));
+    entries_.emplace(++last_, std::move(entry));
     return last_;
   }
-  TransposedConvolution find(std::int64_t handle) {
+  std::shared_ptr<const Prepared> find(std::int64_t handle) {
     const std::lock_guard lock(mutex_);
     const auto found = entries_.find(handle);
     if (found == entries_.end()) {
@@ -139,7 +183,7 @@ class Table {
 
  private:
   std::mutex mutex_;
-  std::map<std::int64_t, TransposedConvolution> entries_;
+  std::map<std::int64_t, std::shared_ptr<const Prepared>> entries_;
   std::int64_t last_ = 0;
 };
 
@@ -163,19 +207,17 @@ const Tensor& checked(const TransposedConvolution& conv, const char* name, const
 
 std::string library_version() { return std::string(version()); }
 
-/// Everything slow. `device` is a CUDA ordinal, or -1 for the CPU. Returns the handle, the bytes of
-/// the packed weights and the output's size along each axis.
-std::tuple<std::int64_t, std::int64_t, std::vector<std::int64_t>> prepare_convolution(
-    std::string text, std::int64_t device, std::vector<std::string> nvrtc) {
+/// Everything slow. `device` is a CUDA ordinal, or -1 for the CPU. Returns the handle and the bytes
+/// of the packed weights.
+std::tuple<std::int64_t, std::int64_t> prepare_convolution(std::string text, std::int64_t device,
+                                                           std::vector<std::string> nvrtc) {
   const Problem problem = parse(text);
   Options options = Options::from_environment();
   options.parallel_for = torch_threads(problem.flops());
   options.nvrtc_libraries.insert(options.nvrtc_libraries.end(), nvrtc.begin(), nvrtc.end());
   const TransposedConvolution conv = prepare(
       problem, device < 0 ? Device::cpu() : Device::cuda(static_cast<int>(device)), options);
-  std::vector<std::int64_t> axes;
-  for (int axis = 3 - problem.rank; axis < 3; ++axis) axes.push_back(problem.axes[axis].output());
-  return {Table::get().add(conv), static_cast<std::int64_t>(conv.packed_bytes()), axes};
+  return {Table::get().add(conv), static_cast<std::int64_t>(conv.packed_bytes())};
 }
 
 void release(std::int64_t handle) { Table::get().remove(handle); }
@@ -184,12 +226,12 @@ void release(std::int64_t handle) { Table::get().remove(handle); }
 std::string check_problem(std::string text) { return to_string(parse(text)); }
 
 std::string plan(std::int64_t handle) {
-  const TransposedConvolution conv = Table::get().find(handle);
-  return conv.backend() + ", " + conv.plan();
+  const auto prepared = Table::get().find(handle);
+  return prepared->conv.backend() + ", " + prepared->conv.plan();
 }
 
 double predicted_seconds(std::int64_t handle) {
-  return Table::get().find(handle).predicted_seconds();
+  return Table::get().find(handle)->conv.predicted_seconds();
 }
 
 /// Bytes of all tensors of a problem, each once, and its exact operations.
@@ -203,25 +245,28 @@ std::size_t bytes(const Problem& problem, Index elements) {
 }
 
 void pack(std::int64_t handle, const Tensor& weight, const Tensor& packed) {
-  const TransposedConvolution conv = Table::get().find(handle);
+  const auto prepared = Table::get().find(handle);
+  const TransposedConvolution& conv = prepared->conv;
   const std::size_t weight_bytes = bytes(conv.problem(), conv.problem().weight_elements());
   checked(conv, "weight", weight, weight_bytes);
   checked(conv, "packed", packed, conv.packed_bytes());
   conv.pack_into(weight.const_data_ptr(), packed.mutable_data_ptr(), stream_of(conv));
 }
 
-void run(std::int64_t handle, const Tensor& input, const Tensor& packed,
-         const std::optional<Tensor>& bias, const Tensor& output) {
-  const TransposedConvolution conv = Table::get().find(handle);
+Tensor run(std::int64_t handle, const Tensor& input, const Tensor& packed,
+           const std::optional<Tensor>& bias) {
+  const auto prepared = Table::get().find(handle);
+  const TransposedConvolution& conv = prepared->conv;
   const Problem& problem = conv.problem();
   checked(conv, "input", input, bytes(problem, problem.input_elements()));
   checked(conv, "packed", packed, conv.packed_bytes());
-  checked(conv, "output", output, bytes(problem, problem.output_elements()));
   if (bias) checked(conv, "bias", *bias, bytes(problem, problem.out_channels));
+  Tensor output = prepared->empty_output(input.dim());
   const auto weights =
       PackedWeights::borrowed(const_cast<void*>(packed.const_data_ptr()), conv.packed_bytes());
   conv.run(input.const_data_ptr(), weights, bias ? bias->const_data_ptr() : nullptr,
            output.mutable_data_ptr(), stream_of(conv));
+  return output;
 }
 
 }  // namespace
@@ -229,15 +274,14 @@ void run(std::int64_t handle, const Tensor& input, const Tensor& packed,
 // Types and layouts of what is run are the caller's word (execution.py).
 STABLE_TORCH_LIBRARY(phaseconv, library) {
   library.def("version() -> str");
-  library.def("prepare(str problem, int device, str[] nvrtc) -> (int, int, int[])");
+  library.def("prepare(str problem, int device, str[] nvrtc) -> (int, int)");
   library.def("release(int handle) -> ()");
   library.def("check(str problem) -> str");
   library.def("cost(str problem) -> (float, float)");
   library.def("plan(int handle) -> str");
   library.def("predicted_seconds(int handle) -> float");
   library.def("pack(int handle, Tensor weight, Tensor(a!) packed) -> ()");
-  library.def(
-      "run(int handle, Tensor input, Tensor packed, Tensor? bias, Tensor(a!) output) -> ()");
+  library.def("run(int handle, Tensor input, Tensor packed, Tensor? bias) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(phaseconv, CompositeExplicitAutograd, library) {

@@ -31,11 +31,11 @@ def _nvrtc_libraries() -> list[str]:
 class Prepared:
     """A problem planned, compiled and loaded for one device. `prepare` makes them."""
 
-    __slots__ = ("__weakref__", "axes", "handle", "packed_bytes")  # axes: sizes of the output
+    __slots__ = ("__weakref__", "handle", "packed_bytes")
 
     def __init__(self, problem: str, device: torch.device):
         on_cuda = device.type == "cuda"
-        self.handle, self.packed_bytes, self.axes = ops.prepare(
+        self.handle, self.packed_bytes = ops.prepare(
             problem, device.index if on_cuda else -1, _nvrtc_libraries() if on_cuda else []
         )
         # Not at the end of the process, where the driver may be gone before.

@@ -23,12 +23,12 @@ def sizes(value, rank: int) -> tuple[int, ...] | None:
     """
     if type(value) is int:
         return (value,) * rank
-    if type(value) is tuple and len(value) == rank:  # as modules keep them
-        for size in value:
-            if type(size) is not int:
-                break
-        else:
-            return value
+    if (
+        type(value) is tuple  # as modules keep them: the first, middle and last are all of them
+        and len(value) == rank
+        and type(value[0]) is type(value[rank // 2]) is type(value[-1]) is int
+    ):
+        return value
     if not isinstance(value, (tuple, list)):
         value = (value,)
     found = []
