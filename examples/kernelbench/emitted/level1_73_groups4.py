@@ -1275,9 +1275,12 @@ struct Fragments {
     return unsigned(Plan::used_tiles(use));
   }
 
+  // What follows is rare, and its loops stay loops, which are compiled sooner.
+
   /// Packs `weight` [ic, oc/g, kd, kh, kw]; any number of threads.
   static __device__ void pack(const Stored* weight, unsigned* packed) {
     const Index threads = Index(gridDim.x) * blockDim.x;
+#pragma unroll 1
     for (Index at = Index(blockIdx.x) * blockDim.x + threadIdx.x; at < bytes / 4; at += threads) {
       packed[at] = word(weight, at);
     }
@@ -1293,6 +1296,7 @@ struct Fragments {
     const int sweep = int(column / 8 / tile.sweep_tiles);
     const Tiling::MatrixColumn matrix = tile.matrix_column(column % (tile.sweep_tiles * 8));
     int use = first_use(sweep);
+#pragma unroll 1
     while (step(use) != int(k / 8)) ++use;
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
@@ -1369,16 +1373,19 @@ struct Fragments {
 
     // The last use that begins at this fragment or before it, and its sweep.
     int from = 0, to = int(tile.uses);
+#pragma unroll 1
     while (to - from > 1) {
       const int middle = (from + to) / 2;
       (first_fragment(middle) <= fragment ? from : to) = middle;
     }
     int sweep = 0;
+#pragma unroll 1
     while (first_use(sweep + 1) <= from) ++sweep;
     const Where where =
         Where::at(in_group - first_fragment(from) * int(32 * tile.lane_words), used_in_sweep(from));
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
+#pragma unroll 1
     for (int i = 0; i < where.tile; ++i) rest &= rest - 1;
     const Index column =
         sweep * tile.sweep_tiles * 8 + tile.column_of(__ffs(rest) - 1, where.column);
@@ -1423,7 +1430,8 @@ struct Definition {
   const Stored* input;
   const unsigned* packed;
 
-  /// One output without its bias: one multiply-add after the other, only those that there are.
+  /// One output without its bias: one multiply-add after the other, only those that there are. It
+  /// is rare: loops stay loops, which are compiled sooner.
   __device__ float operator()(Index image, Index channel, Index o_d, Index o_h, Index o_w) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
@@ -1432,13 +1440,17 @@ struct Definition {
     const Stored* const x = input + image * Problem::in_channels * positions;
     const Index group = channel / tile.oc;
     float sum = 0;
+#pragma unroll 1
     for (Index ic = 0; ic < tile.ic; ++ic) {
+#pragma unroll 1
       for (Index kd = d.first_tap_of(o_d); kd < Problem::d.kernel; kd += d.tap_step) {
         const Index i_d = d.cell_of(o_d) - d.shift(kd);
         if (i_d < 0 || i_d >= Problem::d.input) continue;
+#pragma unroll 1
         for (Index kh = h.first_tap_of(o_h); kh < Problem::h.kernel; kh += h.tap_step) {
           const Index i_h = h.cell_of(o_h) - h.shift(kh);
           if (i_h < 0 || i_h >= Problem::h.input) continue;
+#pragma unroll 1
           for (Index kw = w.first_tap_of(o_w); kw < Problem::w.kernel; kw += w.tap_step) {
             const Index i_w = w.cell_of(o_w) - w.shift(kw);
             if (i_w < 0 || i_w >= Problem::w.input) continue;
@@ -1593,14 +1605,9 @@ struct Stage {
   __device__ __forceinline__ void operator()() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     if constexpr (last) {
-      constexpr bool whole =
-          tile.ic % per_word == 0 && (tile.stages == 1 || tile.plan.group_block == 1);
-      constexpr bool in_place = size * per_word == 4 && whole;
-      constexpr bool fours =
-          in_place && tile.words % 4 == 0 && tile.x_w % 4 == 0 && tile.ic % (4 * per_word) == 0;
       if (fours && aligned(16)) {
         positions<4, true>();
-      } else if (in_place && aligned(4)) {
+      } else if (words_in_place && aligned(4)) {
         positions<1, true>();
       } else {
         positions<1, false>();
@@ -1634,9 +1641,20 @@ struct Stage {
   static constexpr Index from_h = from_w * Problem::w.input;
   static constexpr Index from_d = from_h * Problem::h.input;
 
+  /// Channels last: words are staged as they lie in memory, or four of them together, where inputs
+  /// are aligned.
+  static constexpr bool words_in_place =
+      size * per_word == 4 && tiling_of<Problem, Plan>().ic % per_word == 0 &&
+      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
+  static constexpr bool fours = words_in_place && tiling_of<Problem, Plan>().words % 4 == 0 &&
+                                tiling_of<Problem, Plan>().x_w % 4 == 0 &&
+                                tiling_of<Problem, Plan>().ic % (4 * per_word) == 0;
+
   __device__ __forceinline__ bool aligned(int bytes) const {
     return reinterpret_cast<unsigned long long>(input) % bytes == 0;
   }
+
+  // Inputs that are not aligned are `rare`: they get less code, which compilers take long for.
 
   /// Channels first: rows of each channel, so many bytes at a time.
   template <int bytes>
@@ -1646,6 +1664,7 @@ struct Stage {
     constexpr int channels = int(tile.words) * per_word;  // of a group
     constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
     constexpr int count = bytes / size;
+    constexpr bool rare = tile.wide && bytes == size;
     constexpr int lanes = lanes_for(in_w / count);
     constexpr int turns = int(parts(in_w, lanes * count));
 #pragma unroll 1
@@ -1666,7 +1685,7 @@ struct Stage {
       Staged* const to =
           staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
       // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
-#pragma unroll 4
+#pragma unroll(rare ? 1 : 4)
       for (int turn = 0; turn < turns; ++turn) {
         const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
         if (in_w % (lanes * count) != 0 && x >= in_w) continue;
@@ -1688,7 +1707,8 @@ struct Stage {
     constexpr int words = int(tile.words), all_words = int(tile.plan.group_block) * words;
     constexpr int all = int(tile.in_d) * in_h * in_w;
     constexpr int lanes = lanes_for(all_words / count);
-#pragma unroll 2
+    constexpr bool rare = (fours && count == 1) || (words_in_place && !in_place);
+#pragma unroll(rare ? 1 : 2)
     for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
@@ -1697,7 +1717,7 @@ struct Stage {
       const Stored* const from =
           there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
       Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
-#pragma unroll 4
+#pragma unroll(rare ? 1 : 4)
       for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
         const int own_group = group + x / words;
         const int channel = first_channel + x % words * per_word;
@@ -2157,6 +2177,7 @@ struct Repair {
   __device__ __noinline__ void operator()(unsigned number, Output out) const {
     const Place<Problem, Plan> at(number);
     const int count = out.channels * out.size_d * out.size_h * out.size_w;
+#pragma unroll 1
     for (int each = threadIdx.x; each < count; each += int(Plan::threads)) {
       const int w = each % out.size_w, h = each / out.size_w % out.size_h;
       const int d = each / (out.size_w * out.size_h) % out.size_d;
@@ -2240,6 +2261,7 @@ struct Block {
   /// The first use of each sweep, where the words of each use are staged.
   __device__ __forceinline__ void fill_table() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
+#pragma unroll 1
     for (int i = threadIdx.x; i < int(tile.table_numbers); i += threads) {
       const int sweep = i < int(tile.sweeps) ? i : int(tile.sweeps);
       table()[i] = i < sweeps_listed ? Packed::first_use(sweep) : Plan::offsets(i - sweeps_listed);
@@ -2256,12 +2278,14 @@ struct Block {
   __device__ __forceinline__ void clear_inputs() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int count = input_buffers * int(tile.input_bytes) / 16;
+#pragma unroll 1
     for (int i = threadIdx.x; i < count; i += threads) {
       reinterpret_cast<uint4*>(shared + tile.input_at)[i] = {0, 0, 0, 0};
     }
   }
 
   __device__ __forceinline__ void fill_bias(const At& at) const {
+#pragma unroll 1
     for (int i = int(threadIdx.x); i < at.channels(); i += threads) {
       bias()[i] = Problem::Element::value(__ldg(bias_in_memory + at.first_channel() + i));
     }

@@ -66,6 +66,7 @@ struct Block {
   /// The first use of each sweep, where the words of each use are staged.
   __device__ __forceinline__ void fill_table() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
+#pragma unroll 1
     for (int i = threadIdx.x; i < int(tile.table_numbers); i += threads) {
       const int sweep = i < int(tile.sweeps) ? i : int(tile.sweeps);
       table()[i] = i < sweeps_listed ? Packed::first_use(sweep) : Plan::offsets(i - sweeps_listed);
@@ -82,12 +83,14 @@ struct Block {
   __device__ __forceinline__ void clear_inputs() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int count = input_buffers * int(tile.input_bytes) / 16;
+#pragma unroll 1
     for (int i = threadIdx.x; i < count; i += threads) {
       reinterpret_cast<uint4*>(shared + tile.input_at)[i] = {0, 0, 0, 0};
     }
   }
 
   __device__ __forceinline__ void fill_bias(const At& at) const {
+#pragma unroll 1
     for (int i = int(threadIdx.x); i < at.channels(); i += threads) {
       bias()[i] = Problem::Element::value(__ldg(bias_in_memory + at.first_channel() + i));
     }

@@ -297,6 +297,7 @@ struct Repair {
   __device__ __noinline__ void operator()(unsigned number, Output out) const {
     const Place<Problem, Plan> at(number);
     const int count = out.channels * out.size_d * out.size_h * out.size_w;
+#pragma unroll 1
     for (int each = threadIdx.x; each < count; each += int(Plan::threads)) {
       const int w = each % out.size_w, h = each / out.size_w % out.size_h;
       const int d = each / (out.size_w * out.size_h) % out.size_d;

@@ -43,9 +43,12 @@ struct Fragments {
     return unsigned(Plan::used_tiles(use));
   }
 
+  // What follows is rare, and its loops stay loops, which are compiled sooner.
+
   /// Packs `weight` [ic, oc/g, kd, kh, kw]; any number of threads.
   static __device__ void pack(const Stored* weight, unsigned* packed) {
     const Index threads = Index(gridDim.x) * blockDim.x;
+#pragma unroll 1
     for (Index at = Index(blockIdx.x) * blockDim.x + threadIdx.x; at < bytes / 4; at += threads) {
       packed[at] = word(weight, at);
     }
@@ -61,6 +64,7 @@ struct Fragments {
     const int sweep = int(column / 8 / tile.sweep_tiles);
     const Tiling::MatrixColumn matrix = tile.matrix_column(column % (tile.sweep_tiles * 8));
     int use = first_use(sweep);
+#pragma unroll 1
     while (step(use) != int(k / 8)) ++use;
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
@@ -137,16 +141,19 @@ struct Fragments {
 
     // The last use that begins at this fragment or before it, and its sweep.
     int from = 0, to = int(tile.uses);
+#pragma unroll 1
     while (to - from > 1) {
       const int middle = (from + to) / 2;
       (first_fragment(middle) <= fragment ? from : to) = middle;
     }
     int sweep = 0;
+#pragma unroll 1
     while (first_use(sweep + 1) <= from) ++sweep;
     const Where where =
         Where::at(in_group - first_fragment(from) * int(32 * tile.lane_words), used_in_sweep(from));
     // Of its used tiles the one with so many before it.
     unsigned rest = used_tiles(from);
+#pragma unroll 1
     for (int i = 0; i < where.tile; ++i) rest &= rest - 1;
     const Index column =
         sweep * tile.sweep_tiles * 8 + tile.column_of(__ffs(rest) - 1, where.column);

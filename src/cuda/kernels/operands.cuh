@@ -18,10 +18,7 @@ struct StageOperands {
 
   __device__ __forceinline__ void operator()() const {
     if constexpr (last) {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      constexpr bool whole =
-          tile.ic % channels == 0 && (tile.stages == 1 || tile.plan.group_block == 1);
-      if (whole && reinterpret_cast<unsigned long long>(input) % 16 == 0) {
+      if (could_be_whole && reinterpret_cast<unsigned long long>(input) % 16 == 0) {
         positions<true>();
       } else {
         positions<false>();
@@ -75,6 +72,11 @@ struct StageOperands {
   static constexpr Index from_d = from_h * Problem::h.input;
 
   static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of 16 bytes
+
+  /// Channels last: chunks are pieces of memory, where inputs are aligned.
+  static constexpr bool could_be_whole =
+      tiling_of<Problem, Plan>().ic % channels == 0 &&
+      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
 
   /// What there is of the staged rows and columns.
   struct Clip {
@@ -133,12 +135,13 @@ struct StageOperands {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
     constexpr int all = all_chunks * in_d * in_h;
+    constexpr bool rare = tile.raw && !from_raw;  // not aligned: less code to compile
     // Two positions at a time where a word of raw inputs holds them.
     constexpr int at_once = from_raw && per_word == 2 ? 2 : 1;
     constexpr int lanes = lanes_for(in_w / at_once + at_once - 1);
     constexpr int turns = int(parts(in_w + at_once - 1, lanes * at_once));
     const Clip clip(*this);
-#pragma unroll 2
+#pragma unroll(rare ? 1 : 2)
     for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
       const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
       const Own own(*this, chunk);
@@ -167,7 +170,7 @@ struct StageOperands {
                                                (own.group * tile.ic + own.channel) * from_channel +
                                                (i_d + d) * from_d + (i_h + h) * from_h + i_w
                                          : input;
-#pragma unroll 4
+#pragma unroll(rare ? 1 : 4)
         for (int turn = 0; turn < turns; ++turn) {
           const int x = turn * lanes + lane;
           if (in_w % lanes != 0 && x >= in_w) continue;
@@ -218,7 +221,8 @@ struct StageOperands {
     constexpr int all = int(tile.in_d) * in_h * in_w;
     constexpr int lanes = lanes_for(all_chunks);
     constexpr int turns = int(parts(all_chunks, lanes));
-#pragma unroll 4
+    constexpr bool rare = could_be_whole && !whole;
+#pragma unroll(rare ? 1 : 4)
     for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&

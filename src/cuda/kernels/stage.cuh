@@ -36,14 +36,9 @@ struct Stage {
   __device__ __forceinline__ void operator()() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     if constexpr (last) {
-      constexpr bool whole =
-          tile.ic % per_word == 0 && (tile.stages == 1 || tile.plan.group_block == 1);
-      constexpr bool in_place = size * per_word == 4 && whole;
-      constexpr bool fours =
-          in_place && tile.words % 4 == 0 && tile.x_w % 4 == 0 && tile.ic % (4 * per_word) == 0;
       if (fours && aligned(16)) {
         positions<4, true>();
-      } else if (in_place && aligned(4)) {
+      } else if (words_in_place && aligned(4)) {
         positions<1, true>();
       } else {
         positions<1, false>();
@@ -77,9 +72,20 @@ struct Stage {
   static constexpr Index from_h = from_w * Problem::w.input;
   static constexpr Index from_d = from_h * Problem::h.input;
 
+  /// Channels last: words are staged as they lie in memory, or four of them together, where inputs
+  /// are aligned.
+  static constexpr bool words_in_place =
+      size * per_word == 4 && tiling_of<Problem, Plan>().ic % per_word == 0 &&
+      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
+  static constexpr bool fours = words_in_place && tiling_of<Problem, Plan>().words % 4 == 0 &&
+                                tiling_of<Problem, Plan>().x_w % 4 == 0 &&
+                                tiling_of<Problem, Plan>().ic % (4 * per_word) == 0;
+
   __device__ __forceinline__ bool aligned(int bytes) const {
     return reinterpret_cast<unsigned long long>(input) % bytes == 0;
   }
+
+  // Inputs that are not aligned are `rare`: they get less code, which compilers take long for.
 
   /// Channels first: rows of each channel, so many bytes at a time.
   template <int bytes>
@@ -89,6 +95,7 @@ struct Stage {
     constexpr int channels = int(tile.words) * per_word;  // of a group
     constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
     constexpr int count = bytes / size;
+    constexpr bool rare = tile.wide && bytes == size;
     constexpr int lanes = lanes_for(in_w / count);
     constexpr int turns = int(parts(in_w, lanes * count));
 #pragma unroll 1
@@ -109,7 +116,7 @@ struct Stage {
       Staged* const to =
           staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
       // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
-#pragma unroll 4
+#pragma unroll(rare ? 1 : 4)
       for (int turn = 0; turn < turns; ++turn) {
         const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
         if (in_w % (lanes * count) != 0 && x >= in_w) continue;
@@ -131,7 +138,8 @@ struct Stage {
     constexpr int words = int(tile.words), all_words = int(tile.plan.group_block) * words;
     constexpr int all = int(tile.in_d) * in_h * in_w;
     constexpr int lanes = lanes_for(all_words / count);
-#pragma unroll 2
+    constexpr bool rare = (fours && count == 1) || (words_in_place && !in_place);
+#pragma unroll(rare ? 1 : 2)
     for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
@@ -140,7 +148,7 @@ struct Stage {
       const Stored* const from =
           there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
       Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
-#pragma unroll 4
+#pragma unroll(rare ? 1 : 4)
       for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
         const int own_group = group + x / words;
         const int channel = first_channel + x % words * per_word;
