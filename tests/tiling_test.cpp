@@ -1,5 +1,5 @@
-// The geometry of phase_mma and phase_wgmma that host and kernels share: what its parts promise
-// each other.
+// The geometry of phase_mma, phase_wgmma and phase_stream that host and kernels share: what its
+// parts promise each other.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -52,7 +52,7 @@ void for_each_tiling(const Body& body) {
   for (const char* text : kProblems) {
     SCOPED_TRACE(text);
     const Problem problem = parse(text);
-    for (const char* name : {"phase_mma", "phase_wgmma"}) {
+    for (const char* name : {"phase_mma", "phase_wgmma", "phase_stream"}) {
       const Family& family = kernel_family({.family = name}).family;
       const std::vector<Candidate> all = candidates(problem, machine, {family});
       const std::size_t step = all.size() / 200 + 1;
@@ -88,7 +88,7 @@ TEST(Tiling, EveryCellHasOneNumber) {
       EXPECT_TRUE(cell.d < tile.plan.box_d && cell.h < tile.plan.box_h && cell.w < tile.plan.box_w);
       const Index position = cell.d * tile.x_d + cell.h * tile.x_h + cell.w * tile.x_w;
       EXPECT_TRUE(cells.insert(position).second);
-      if (tile.plan.warpgroups) {
+      if (tile.plan.warpgroups && tile.plan.slots == 0) {
         const int chunk = static_cast<int>(tile.plan.cell_tile);
         const int first = number / chunk * chunk;
         EXPECT_EQ(tile.staged_at(first) + number - first, position);
@@ -137,7 +137,7 @@ TEST(Tiling, OutputsLieAsInMemoryModulo16Bytes) {
                        (tile.out_w - 1) * tile.y_w + (tile.out_c - 1) * tile.y_c;
     EXPECT_LT(last, tile.output_elements);
     EXPECT_LE(tile.output_elements + unit, tile.output_bytes / tile.problem.element_bytes);
-    EXPECT_LE(tile.output_at + tile.plan.buffers * tile.output_bytes, tile.shared_bytes);
+    EXPECT_LE(tile.output_at + tile.output_buffers * tile.output_bytes, tile.shared_bytes);
   });
 }
 

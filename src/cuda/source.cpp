@@ -10,6 +10,7 @@
 #include "cuda/kernel_files.h"
 #include "cuda/phase_fma.h"
 #include "cuda/phase_mma.h"
+#include "cuda/phase_stream.h"
 #include "cuda/phase_wgmma.h"
 
 namespace phaseconv::cuda {
@@ -106,9 +107,9 @@ std::string plan_struct(const KernelFamily& family, const Problem& problem, cons
 }
 
 const std::vector<KernelFamily>& all_families() {
-  static const std::vector<KernelFamily> all = {phase_wgmma::family(), phase_mma::family(),
-                                                col2im_mma::family(), phase_fma::family(),
-                                                direct::family()};
+  static const std::vector<KernelFamily> all = {phase_stream::family(), phase_wgmma::family(),
+                                                phase_mma::family(),    col2im_mma::family(),
+                                                phase_fma::family(),    direct::family()};
   return all;
 }
 
@@ -136,8 +137,8 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
                  static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)), kPackThreads, 0};
 
   const std::string space = "phaseconv::generated" + ending;
-  const std::string bounds =
-      "ThePlan::threads" + (plan.resident > 0 ? ", " + std::to_string(plan.resident) : "");
+  const std::string bounds = std::to_string(plan.threads) +
+                             (plan.resident > 0 ? ", " + std::to_string(plan.resident) : "");
   source.generated =
       "// " + to_string(problem) + "\n// " + to_string(plan) + "\nnamespace " + space + " {\n\n" +
       problem_struct(problem) + "\n" + plan_struct(family, problem, plan) +

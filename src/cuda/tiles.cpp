@@ -29,7 +29,8 @@ TilePlan tile_plan(const Plan& plan) {
           std::max<Index>(plan.column_tile, 8),
           plan.threads,
           plan.buffers,
-          plan.family == "phase_wgmma"};
+          plan.family == "phase_wgmma" || plan.slots > 0,
+          plan.slots};
 }
 
 Tiling tiling(const Problem& problem, const Plan& plan) {
@@ -159,6 +160,7 @@ std::vector<KernelFamily::Constant> plan_constants(const Plan& plan) {
   add("threads", tile.threads);
   add("buffers", tile.buffers);
   list.push_back({"bool", "warpgroups", tile.warpgroups ? "true" : "false"});
+  add("slots", tile.slots);
   return list;
 }
 

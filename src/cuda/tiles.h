@@ -1,5 +1,5 @@
-// What the plans of phase_mma and phase_wgmma have in common: the boxes and blocks that they try,
-// and what kernels/tiling.cuh works out for them.
+// What the plans of phase_mma, phase_wgmma and phase_stream have in common: the boxes and blocks
+// that they try, and what kernels/tiling.cuh works out for them.
 #pragma once
 
 #include <array>

@@ -18,6 +18,7 @@ void for_each_number(const Visit& visit) {
   visit("groups", &Plan::group_block);
   visit("inputs", &Plan::input_block);
   visit("buffers", &Plan::buffers);
+  visit("slots", &Plan::slots);
   visit("resident", &Plan::resident);
 }
 

@@ -28,6 +28,7 @@ struct Plan {
   Index group_block = 0;  ///< groups
   Index input_block = 0;  ///< input channels staged at a time, of each group
   int buffers = 0;        ///< for inputs and for outputs
+  int slots = 0;          ///< pieces of weights on their way or in use; 0: weights come as a whole
   int resident = 0;       ///< blocks that share a multiprocessor
 
   friend bool operator==(const Plan&, const Plan&) = default;

@@ -11,9 +11,10 @@ struct Block {
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
   static constexpr int threads = int(Plan::threads);
-  static constexpr int weight_buffers = tiling_of<Problem, Plan>().stages == 1 ? 1
-                                        : Plan::warpgroups                     ? 2
-                                                                               : int(Plan::buffers);
+  static constexpr int weight_buffers = Plan::slots > 0                          ? int(Plan::slots)
+                                        : tiling_of<Problem, Plan>().stages == 1 ? 1
+                                        : Plan::warpgroups                       ? 2
+                                                           : int(Plan::buffers);
   static constexpr int input_buffers = int(tiling_of<Problem, Plan>().input_buffers);
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
 
@@ -44,20 +45,24 @@ struct Block {
     return reinterpret_cast<Staged*>(shared + tile.input_at +
                                      piece % input_buffers * int(tile.input_bytes));
   }
-  /// What tells that raw inputs have come.
-  __device__ __forceinline__ unsigned long long* barrier() const {
-    return reinterpret_cast<unsigned long long*>(shared + tiling_of<Problem, Plan>().input_at) - 1;
+  /// What tells that raw inputs have come, or pieces of any kind have come or gone.
+  __device__ __forceinline__ unsigned long long* barrier(int number = 0) const {
+    return reinterpret_cast<unsigned long long*>(shared + tiling_of<Problem, Plan>().barriers_at) +
+           number;
   }
-  __device__ __forceinline__ Stored* raw() const {
-    return reinterpret_cast<Stored*>(shared + tiling_of<Problem, Plan>().raw_at);
+  __device__ __forceinline__ Stored* raw(int piece = 0) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return reinterpret_cast<Stored*>(shared + tile.raw_at +
+                                     piece % int(tile.raw_buffers) * int(tile.raw_bytes));
   }
   /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
   __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    return Output(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
-                      at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
-                  shared + tile.output_at + (turn % unsigned(Plan::buffers)) * tile.output_bytes,
-                  at.channels(), at.d.size, at.h.size, at.w.size);
+    return Output(
+        output + at.image * tile.to_batch + at.first_channel() * tile.to_c + at.d.low * tile.to_d +
+            at.h.low * tile.to_h + at.w.low * tile.to_w,
+        shared + tile.output_at + turn % unsigned(tile.output_buffers) * tile.output_bytes,
+        at.channels(), at.d.size, at.h.size, at.w.size);
   }
 
   static constexpr int sweeps_listed =

@@ -125,6 +125,11 @@ __device__ __forceinline__ void arrive(unsigned long long* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                : "memory");
 }
+/// Arrives there once this thread's copies of copy_to_shared have come.
+__device__ __forceinline__ void arrive_after_copies(unsigned long long* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
 /// Waits until the barrier was passed an odd (parity 0) or even number of times.
 __device__ __forceinline__ void wait_for_barrier(unsigned long long* barrier, unsigned parity) {
   asm volatile(
@@ -152,6 +157,7 @@ __device__ __forceinline__ void bulk_copy_to_shared(void*, const void*, unsigned
 __device__ __forceinline__ void start_barrier(unsigned long long*, int) {}
 __device__ __forceinline__ void expect_bytes(unsigned long long*, unsigned) {}
 __device__ __forceinline__ void arrive(unsigned long long*) {}
+__device__ __forceinline__ void arrive_after_copies(unsigned long long*) {}
 __device__ __forceinline__ void wait_for_barrier(unsigned long long*, unsigned) {}
 template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {}

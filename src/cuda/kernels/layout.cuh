@@ -21,7 +21,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     in_w = round_up(lead + in_w, chunk);
   }
   const Index all_words = q.group_block * words;
-  raw = raw_rows = false;
+  raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = 0;
   if (warpgroups) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
@@ -39,8 +39,9 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     raw_h = raw_rows ? p.w.input : raw_piece;
     raw_d = raw_rows ? raw_piece : in_h * raw_piece;
     raw_c = in_d * raw_d;
+    bulk = q.slots == 0 || raw_piece * p.element_bytes >= kLeastBulkBytes;
     // Products of the last cells read beyond.
-    input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + 63;
+    input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + (q.slots > 0 ? 0 : 63);
   } else if (p.channels_last) {
     // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
     // aligned.
@@ -139,7 +140,19 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
-  if (warpgroups) {
+  if (q.slots > 0) {
+    // All products are as wide: the compiler puts none after the other that has other sums.
+    const Index kinds = kinds_of_neighbours();
+    tiles_left_out = kinds <= kMostKinds;
+    const Index alike = kinds == 1 || !tiles_left_out ? sweep_tiles : most(channel_columns / 8, 1);
+    product_tiles = least(alike, kMostProductTiles);
+    while (alike % product_tiles != 0) --product_tiles;
+    joined = false;
+    const Index products = cell_tiles * (p.split ? 3 : 1) * words / 8 *
+                           (kinds == 1 ? neighbours * sweep_tiles / product_tiles
+                                       : taps * channel_columns / 8 / product_tiles);
+    folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
+  } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
     const Index own = channel_columns / 8;
     const bool apart = step_has_one && channel_columns % 8 == 0 && sweep_tiles % own == 0 &&
@@ -159,11 +172,18 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
     folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
     tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
   }
-  steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
+  steps_left_out =
+      !folded && q.slots == 0 && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
-  fragments =
-      tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
+  fragments = uses * sweep_tiles;
+  if (tiles_left_out && channel_columns % 8 == 0) {
+    fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
+  } else if (tiles_left_out) {
+    fragments = 0;
+    for (Index n = 0; n < neighbours; ++n) fragments += bits_of(tiles_of(0, n));
+    fragments *= neighbour_words / 8;
+  }
   lane_words = p.split ? 4 : 2;
   weight_words = q.group_block * fragments * 32 * lane_words;
   packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
@@ -177,18 +197,28 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const TilePlan& q = plan;
   const bool warpgroups = q.warpgroups;
   const Index unit = 16 / p.element_bytes, all_words = q.group_block * words;
+  const bool streams = q.slots > 0;
   weight_bytes = weight_words * 4;
-  table_at = weight_bytes * (stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
+  if (streams) {
+    const Index batch_bytes = steps_together() * sweep_tiles * 32 * lane_words * 4;
+    weight_bytes = round_up(least(weight_bytes, most(batch_bytes, kPieceBytes)), 128);
+  }
+  table_at = weight_bytes * (streams ? q.slots : stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
   bias_at = table_at + round_up(4 * table_numbers, 16);
-  input_at = round_up(bias_at + out_c * 4 + (raw ? 8 : 0), 128);
+  barriers =
+      (streams ? 2 * (q.slots + input_buffers + output_buffers) : 0) + (raw ? raw_buffers : 0);
+  barriers_at = round_up(bias_at + out_c * 4, 8);
+  input_at = round_up(barriers_at + 8 * barriers, 128);
   input_bytes = round_up(input_count * staged_size, 128);
   raw_at = input_at + input_buffers * input_bytes;
-  output_at = raw_at + round_up(raw ? all_words * per_word * raw_c * p.element_bytes : 0, 128);
+  // Beyond the last channel a row of whatever is there is read, and dropped.
+  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + in_w) * p.element_bytes : 0, 128);
+  output_at = raw_at + raw_buffers * raw_bytes;
   output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
-  shared_bytes = output_at + q.buffers * output_bytes;
+  shared_bytes = output_at + output_buffers * output_bytes;
   // An instruction reads 64 positions of two chunks that lie x_word apart. compute-sanitizer takes
   // them for 2048 bytes in a row; so many are there.
-  if (warpgroups) shared_bytes = most(shared_bytes, raw_at + 1024);
+  if (warpgroups && !streams) shared_bytes = most(shared_bytes, raw_at + 1024);
 }
 
 }  // namespace phaseconv

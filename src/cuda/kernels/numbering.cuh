@@ -121,14 +121,33 @@ PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number)
 }
 
 PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
+  if (tiles_left_out || steps_left_out) return tiles_of(sweep, k_neighbour(step * 8));
+  return unsigned((Index{1} << sweep_tiles) - 1);
+}
+
+PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number) const {
   unsigned mask = 0;
   for (Index tile = 0; tile < sweep_tiles; ++tile) {
-    const Index column = (sweep * sweep_tiles + tile) * 8;
-    const bool used = !(tiles_left_out || steps_left_out) ||
-                      tap(k_neighbour(step * 8), column / channel_columns) >= 0;
-    if (used) mask |= 1u << tile;
+    const Index first = (sweep * sweep_tiles + tile) * 8;
+    for (Index column = first; column < first + 8; column += channel_columns) {
+      if (tap(neighbour_number, column / channel_columns) >= 0) mask |= 1u << tile;
+    }
   }
   return mask;
+}
+
+PHASECONV_FUNCTION Index Tiling::kinds_of_neighbours() const {
+  unsigned masks[kMostKinds] = {};
+  Index count = 0;
+  for (Index n = 0; n < neighbours && count <= kMostKinds; ++n) {
+    const unsigned mask = tiles_of(0, n);
+    Index at = 0;
+    while (at < count && masks[at] != mask) ++at;
+    if (at < count) continue;
+    if (count < kMostKinds) masks[count] = mask;
+    ++count;
+  }
+  return count;
 }
 
 }  // namespace phaseconv

@@ -14,6 +14,12 @@ PHASECONV_FUNCTION Index round_up(Index value, Index unit) { return parts(value,
 PHASECONV_FUNCTION Index congruent(Index value, Index like, Index unit) {
   return value + ((like - value) % unit + unit) % unit;
 }
+/// Bits that are set.
+PHASECONV_FUNCTION Index bits_of(unsigned mask) {
+  Index count = 0;
+  for (; mask != 0; mask &= mask - 1) ++count;
+  return count;
+}
 PHASECONV_FUNCTION Index power_of_two_from(Index value) {
   Index power = 1;
   while (power < value) power *= 2;

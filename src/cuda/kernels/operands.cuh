@@ -5,7 +5,7 @@
 
 namespace phaseconv {
 
-template <class Problem, class Plan>
+template <class Problem, class Plan, class Team = AllThreads<Plan>>
 struct StageOperands {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
@@ -31,36 +31,55 @@ struct StageOperands {
   /// Channels first: from raw inputs that `fetch` brought, and that have come.
   __device__ __forceinline__ void arrange(const Stored* raw) const { rows<true>(raw); }
 
-  /// Starts to bring inputs as they lie in memory. `done` counts the bytes, and warps arrive there.
+  /// Inputs come as they lie in memory: a piece as one copy, or, as that takes a thread its time,
+  /// in many small ones.
+  static constexpr bool in_bulk = tiling_of<Problem, Plan>().bulk;
+  /// Threads that arrive once they have come.
+  static constexpr int fetchers = in_bulk ? Team::count / 32 : Team::count;
+
+  /// Starts to bring them; `done` counts the bytes, or waits for small copies.
   __device__ __forceinline__ void fetch(Stored* raw, unsigned long long* done) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_d = int(tile.in_d), rows = tile.raw_rows ? 1 : int(tile.in_h);
-    constexpr int all = all_chunks * channels * in_d * rows;
+    constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h);
+    constexpr int all = all_chunks * channels * int(tile.in_d) * rows;
     const Clip clip(*this);
-    // Neighbouring pieces for different warps: a warp's copies start one after the other.
-    constexpr int warps = threads / 32;
+    if constexpr (in_bulk) {
+      // Neighbouring pieces for different warps: a warp's copies start one after the other.
+      constexpr int warps = threads / 32;
 #pragma unroll 1
-    for (int piece = int(threadIdx.x) % 32 * warps + int(threadIdx.x) / 32; piece < all;
-         piece += threads) {
-      const int h = piece % rows, d = piece / rows % in_d, channel = piece / (rows * in_d);
-      const Own own(*this, channel / channels);
-      const Piece at(*this, clip, d, h);
-      if (!at.exists || !own.has(channel % channels)) continue;
-      const Index from = (own.group * tile.ic + own.channel + channel % channels) * from_channel +
-                         at.start - at.shift;
-      const unsigned bytes = unsigned(round_up(at.shift + at.length, unit) * sizeof(Stored));
-      expect_bytes(done, bytes);
-      bulk_copy_to_shared(
-          raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h), input + from,
-          bytes, done);
+      for (int number = Team::number() % 32 * warps + Team::number() / 32; number < all;
+           number += threads) {
+        const RawCopy copy(*this, clip, raw, number);
+        if (copy.count == 0) continue;
+        const unsigned bytes = unsigned(copy.count) * unsigned(sizeof(Stored));
+        expect_bytes(done, bytes);
+        bulk_copy_to_shared(copy.to, copy.from, bytes, done);
+      }
+      __syncwarp();
+      if (Team::number() % 32 == 0) arrive(done);
+    } else {
+      constexpr int lanes = lanes_of(all, int(tile.raw_piece) / unit);
+      constexpr int turns = int(parts(int(tile.raw_piece) / unit, lanes));
+      const int end = threads % lanes == 0 || Team::number() < threads / lanes * lanes ? all : 0;
+#pragma unroll 2
+      for (int number = Team::number() / lanes; number < end; number += threads / lanes) {
+        const RawCopy copy(*this, clip, raw, number);
+#pragma unroll 2
+        for (int turn = 0; turn < turns; ++turn) {
+          const int x = (turn * lanes + Team::number() % lanes) * unit;
+          const bool exists = x < copy.count;
+          if (x < int(tile.raw_piece)) {
+            copy_to_shared<16>(copy.to + x, exists ? copy.from + x : input, exists);
+          }
+        }
+      }
+      arrive_after_copies(done);
     }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) arrive(done);
   }
 
  private:
   static constexpr bool last = Problem::channels_last;
-  static constexpr int threads = int(Plan::threads);
+  static constexpr int threads = Team::count;
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
   static constexpr int channels = 4 * per_word;                             ///< of a chunk
   static constexpr int chunks = int(tiling_of<Problem, Plan>().words) / 4;  ///< of a group
@@ -129,6 +148,41 @@ struct StageOperands {
     }
   };
 
+  /// A piece by its number: nothing where there is none.
+  struct RawCopy {
+    Stored* to;
+    const Stored* from;
+    int count;  ///< elements
+    __device__ __forceinline__ RawCopy(const StageOperands& stage, const Clip& clip, Stored* raw,
+                                       int number) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h), in_d = int(tile.in_d);
+      const int h = number % rows, d = number / rows % in_d, channel = number / (rows * in_d);
+      const Own own(stage, channel / channels);
+      const Piece at(stage, clip, d, h);
+      count =
+          at.exists && own.has(channel % channels) ? int(round_up(at.shift + at.length, unit)) : 0;
+      to = raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h);
+      from = stage.input + (own.group * tile.ic + own.channel + channel % channels) * from_channel +
+             at.start - at.shift;
+    }
+  };
+
+  /// How many threads go along a line of `length` pieces: many, but all take few turns.
+  static __device__ constexpr int turns_of(int lanes, int lines, int length) {
+    return int(parts(lines, threads / lanes) * parts(length, lanes));
+  }
+  static __device__ constexpr int lanes_of(int lines, int length) {
+    const int most_lanes = int(least(length, threads));
+    int fewest = 1 << 30;
+    for (int lanes = 1; lanes <= most_lanes; ++lanes) {
+      fewest = int(least(fewest, turns_of(lanes, lines, length)));
+    }
+    int lanes = most_lanes;
+    while (turns_of(lanes, lines, length) * 8 > fewest * 9) --lanes;
+    return lanes;
+  }
+
   /// Channels first: lanes along w, each gathers the channels of its position.
   template <bool from_raw>
   __device__ __forceinline__ void rows(const Stored* raw) const {
@@ -138,22 +192,24 @@ struct StageOperands {
     constexpr bool rare = tile.raw && !from_raw;  // not aligned: less code to compile
     // Two positions at a time where a word of raw inputs holds them.
     constexpr int at_once = from_raw && per_word == 2 ? 2 : 1;
-    constexpr int lanes = lanes_for(in_w / at_once + at_once - 1);
+    constexpr int lanes = lanes_of(all, in_w / at_once + at_once - 1);
     constexpr int turns = int(parts(in_w + at_once - 1, lanes * at_once));
+    if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
     const Clip clip(*this);
-#pragma unroll(rare ? 1 : 2)
-    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+#pragma unroll(rare ? 1 : Team::ahead)
+    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
       const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
       const Own own(*this, chunk);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) && own.has(0);
       // Where there is nothing, no address is formed from what is there.
       uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
-      const int lane = int(threadIdx.x) % lanes;
+      const int lane = Team::number() % lanes;
       if constexpr (from_raw) {
-        const int first = chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
-                          (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
-                          Piece(*this, clip, d, h).shift + i_w - clip.low_w;
+        const int first = there ? chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
+                                      (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
+                                      Piece(*this, clip, d, h).shift + i_w - clip.low_w
+                                : 0;
 #pragma unroll 4
         for (int turn = 0; turn < turns; ++turn) {
           if constexpr (at_once == 2) {
@@ -191,15 +247,13 @@ struct StageOperands {
     constexpr int in_w = int(tile.in_w);
     const unsigned mask =
         there ? (exists_w(x) ? 0xffffu : 0u) | (exists_w(x + 1) ? ~0xffffu : 0u) : 0;
-    unsigned both[channels] = {};
-    if (mask != 0) {
+    // What lies around is read too, and masked: nothing waits for a branch.
+    const int at = int(least(x + (x & 1), in_w / 2 * 2));
+    unsigned both[channels];
 #pragma unroll
-      for (int i = 0; i < channels; ++i) {
-        if (own.has(i)) {
-          both[i] =
-              mask & *reinterpret_cast<const unsigned*>(from + x + (x & 1) + i * int(tile.raw_c));
-        }
-      }
+    for (int i = 0; i < channels; ++i) {
+      both[i] = (own.has(i) ? mask : 0u) &
+                *reinterpret_cast<const unsigned*>(from + at + i * int(tile.raw_c));
     }
     unsigned first[4], second[4];
 #pragma unroll
@@ -223,7 +277,7 @@ struct StageOperands {
     constexpr int turns = int(parts(all_chunks, lanes));
     constexpr bool rare = could_be_whole && !whole;
 #pragma unroll(rare ? 1 : 4)
-    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+    for (int position = Team::number() / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) &&
@@ -233,7 +287,7 @@ struct StageOperands {
       uint4* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
 #pragma unroll
       for (int turn = 0; turn < turns; ++turn) {
-        const int chunk = turn * lanes + int(threadIdx.x) % lanes;
+        const int chunk = turn * lanes + Team::number() % lanes;
         if (all_chunks % lanes != 0 && chunk >= all_chunks) continue;
         const Own own(*this, chunk);
         const Stored* const at = from + own.group * tile.ic + own.channel;
@@ -259,10 +313,14 @@ struct StageOperands {
     unsigned word[4] = {};
 #pragma unroll
     for (int i = 0; i < channels; ++i) {
+      const bool has = exists && own.has(i);
       Stored element = 0;
-      if (exists && own.has(i)) {
-        element =
-            from_raw ? from[i * tiling_of<Problem, Plan>().raw_c] : __ldg(from + i * from_channel);
+      if constexpr (from_raw) {
+        // What lies around is read too: nothing waits for a branch.
+        const Stored any = from[i * tiling_of<Problem, Plan>().raw_c];
+        element = has ? any : Stored(0);
+      } else if (has) {
+        element = __ldg(from + i * from_channel);
       }
       if constexpr (per_word == 2) {
         word[i / 2] |= unsigned(element) << i % 2 * 16;

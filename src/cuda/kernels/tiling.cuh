@@ -17,7 +17,9 @@
 // Warps load their operands (mma), or warpgroups, four warps, name them where they lie in shared
 // memory (wgmma). Then a position's inputs lie together, 16 bytes of them in each plane of chunks,
 // and a warpgroup's cells are 64 staged positions after each other: those between the rows of a box
-// are computed too, and dropped.
+// are computed too, and dropped. Or weights come in pieces while they multiply (slots): then they
+// load the inputs of any 64 cells from there, and steps are sorted by the columns that they are
+// used for.
 //
 // layout.cuh says where all of it lies, numbering.cuh how cells, columns and k are counted.
 #pragma once
@@ -43,10 +45,27 @@ struct TilePlan {
   Index input_block = 1;                  ///< input channels staged at a time, of each group
   Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
-  Index threads = 128;
-  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it.
-                      ///< Warpgroups: for outputs alone
+  Index threads = 128;  ///< but where weights come in pieces: as many as there are units
+  Index buffers = 1;    ///< for inputs and for outputs; two: no tile waits for the one before it.
+                        ///< Warpgroups: for outputs alone
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
+  Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
+};
+
+/// Steps whose products are under way at the same time, and batches that follow which are like it.
+inline constexpr int kMostSteps = 4;
+struct StepBatch {
+  int count;   ///< steps of a batch
+  int repeat;  ///< batches
+  bool piece;  ///< a piece of weights begins with it; of several batches a table tells
+  unsigned tiles[kMostSteps];  ///< column tiles that each step is used for, one bit each
+};
+/// With more kinds of steps all are of one kind, and multiply zeros.
+inline constexpr int kMostKinds = 8;
+/// What is unrolled has a batch of its own for every step, at worst.
+inline constexpr int kMostBatches = 32;
+struct StepBatches {
+  StepBatch at[kMostBatches];
 };
 
 /// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
@@ -54,6 +73,14 @@ inline constexpr Index kMostFoldedProducts = 512;
 inline constexpr Index kMostFoldedSteps = 32;
 /// The same for warpgroups.
 inline constexpr Index kMostFoldedWarpgroupProducts = 192;
+/// Beside other work, smaller copies are left to many threads.
+inline constexpr Index kLeastBulkBytes = 1024;
+/// Weights that come in pieces: the bytes of one, unless a step has more.
+inline constexpr Index kPieceBytes = 16 * 1024;
+/// The same where weights come in pieces.
+inline constexpr Index kMostStreamedProducts = 96;
+/// Column tiles of an instruction.
+inline constexpr Index kMostProductTiles = 16;
 /// Up to so many columns, float32 multiplies with both parts of weights at once.
 inline constexpr Index kMostJoinedColumns = 32;
 
@@ -84,7 +111,7 @@ struct Tiling {
   Index cells, cell_chunks;
   Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
   Index units;  ///< chunks of cells × groups × sweeps: a warp or warpgroup computes one at a time
-  Index input_buffers;
+  Index input_buffers, raw_buffers, output_buffers;
   Index warps, workers, rounds;
 
   // Boxes along the axes, and tiles in all.
@@ -104,6 +131,7 @@ struct Tiling {
   bool raw;
   bool raw_rows;              ///< the rows of a plane are one piece
   Index raw_piece;            ///< elements of a piece
+  bool bulk;                  ///< a piece is one copy
   Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
   // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
@@ -130,9 +158,10 @@ struct Tiling {
   Index packed_bytes;                   ///< of the whole problem
   Index table_numbers;                  ///< that code which is not unrolled looks up
 
-  // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
-  // Weights that come with each stage have as many buffers as the inputs.
-  Index weight_bytes, table_at, bias_at, input_at, input_bytes, raw_at, output_at, output_bytes;
+  // Shared memory in bytes, in this order: weights, table, bias, barriers, buffers of inputs, of
+  // outputs. Weights that come with each stage have as many buffers as the inputs, or are pieces.
+  Index weight_bytes, table_at, bias_at, barriers, barriers_at, input_at, input_bytes, raw_at,
+      raw_bytes, output_at, output_bytes;
   Index shared_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
@@ -208,8 +237,25 @@ struct Tiling {
   /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
   PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const;
 
+  /// Steps of a batch, where weights come in pieces, of which a piece has whole ones: as many as
+  /// there are registers for the inputs of three batches beside the sums.
+  PHASECONV_FUNCTION int steps_together() const {
+    const Index sums = sum_registers();
+    return int(most(least(kMostSteps, ((sums <= 64 ? 112 : 160) - sums) / batch_registers(1)), 1));
+  }
+  PHASECONV_FUNCTION Index sum_registers() const {
+    return 4 * cell_tiles * sweep_tiles * (problem.split ? 2 : 1);
+  }
+  PHASECONV_FUNCTION Index batch_registers(Index count) const {
+    return 3 * count * 4 * cell_tiles * (problem.split ? 2 : 1);
+  }
+
   /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
+  /// Column tiles of a sweep that a tap leads to from a neighbour.
+  PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
+  /// How many sets of tiles they have; more than `kMostKinds` are not counted.
+  PHASECONV_FUNCTION Index kinds_of_neighbours() const;
 
  private:
   PHASECONV_FUNCTION void cut() {
@@ -221,7 +267,7 @@ struct Tiling {
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
     words = parts(least(q.input_block, ic), per_word);
-    if (warpgroups) words = round_up(words, 4);
+    if (warpgroups) words = round_up(words, q.slots > 0 ? 8 : 4);
     stages = parts(ic, words * per_word);
     group_blocks = parts(p.groups, q.group_block);
     channel_blocks = parts(oc, q.channel_block);
@@ -259,8 +305,11 @@ struct Tiling {
   }
 
   PHASECONV_FUNCTION void share_work() {
-    input_buffers = plan.warpgroups ? 1 : plan.buffers;
-    warps = plan.threads / 32;
+    const bool streams = plan.slots > 0;
+    input_buffers = plan.warpgroups && !streams ? 1 : plan.buffers;
+    raw_buffers = streams ? 2 : 1;
+    output_buffers = streams ? 1 : plan.buffers;
+    warps = streams ? 4 * units : plan.threads / 32;
     workers = plan.warpgroups ? warps / 4 : warps;
     rounds = parts(units, workers);
   }
@@ -273,7 +322,7 @@ struct Tiling {
   /// Sets how cells are numbered; returns how many numbers that takes.
   PHASECONV_FUNCTION Index number_cells() {
     const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
-    if (!plan.warpgroups) {
+    if (!plan.warpgroups || plan.slots > 0) {
       rows_w = box_w;
       rows_d = box_h * box_w;
       return box_d * rows_d;

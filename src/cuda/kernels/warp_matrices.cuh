@@ -42,4 +42,13 @@ __device__ __forceinline__ void load_turned(unsigned (&a)[4], const void* place)
                : "memory");
 }
 
+/// The words a of 16 cells that lie in shared memory cell by cell, four words in 16 bytes: lane
+/// 8·i + r names the place of cell r (i even) or r + 8, words 0 to 3 (i < 2) or 4 to 7.
+__device__ __forceinline__ void load_cells(unsigned (&a)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(address)
+               : "memory");
+}
+
 }  // namespace phaseconv

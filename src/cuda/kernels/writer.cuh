@@ -6,6 +6,14 @@
 
 namespace phaseconv {
 
+/// Who does something: all threads of a block.
+template <class Plan>
+struct AllThreads {
+  static constexpr int count = int(Plan::threads);
+  static constexpr int ahead = 2;  ///< pieces that a thread has under way, as registers allow
+  static __device__ __forceinline__ int number() { return int(threadIdx.x); }
+};
+
 template <class Problem, class Plan>
 struct Writer {
   using Element = typename Problem::Element;
@@ -52,12 +60,13 @@ struct Writer {
 
   /// From shared memory to memory. Every thread has passed `fence_before_bulk_copies` and a barrier
   /// since the last write.
+  template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
     if constexpr (has_bulk_copies) {
       // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
       constexpr int together = 2 * unit;
-      const int own = threadIdx.x % together;
-      for (int run = threadIdx.x / together; run < runs(); run += int(Plan::threads) / together) {
+      const int own = Team::number() % together;
+      for (int run = Team::number() / together; run < runs(); run += Team::count / together) {
         const Run at(*this, run);
         if (own == 0 && at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
@@ -67,8 +76,8 @@ struct Writer {
       }
       commit_bulk_copies();
     } else {
-      const int lane = threadIdx.x % 32;
-      for (int run = threadIdx.x / 32; run < runs(); run += int(Plan::threads) / 32) {
+      const int lane = Team::number() % 32;
+      for (int run = Team::number() / 32; run < runs(); run += Team::count / 32) {
         const Run at(*this, run);
         if (lane < at.head) at.to[lane] = at.from[lane];
         for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {

@@ -1,0 +1,241 @@
+// The phase_stream family: phase_wgmma for layers whose weights are too many to stay in shared
+// memory, or that are bound by arithmetic. A block has two teams: producers bring the inputs of the
+// next stages, made into operands, and the weights piece by piece, and where there are enough of
+// them they take the outputs away; consumers multiply. None waits for the others as long as there
+// are buffers.
+//
+// Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
+#pragma once
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct PhaseStream {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  using Packed = Fragments<Problem, Plan>;
+  using Output = Writer<Problem, Plan>;
+  using At = Place<Problem, Plan>;
+  using Multiply = StreamedProducts<Problem, Plan>;
+  using Shared = typename Multiply::Shared;
+
+  static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
+  static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
+  static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
+  static constexpr bool some_without_taps =
+      tiling_of<Problem, Plan>().live_phases <
+      Problem::d.stride * Problem::h.stride * Problem::w.stride;
+
+  const Stored* input;
+  const unsigned* packed;
+  const Stored* bias;
+  Stored* output;
+
+  __device__ __forceinline__ void run() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    extern __shared__ __align__(128) unsigned char shared[];
+    if (blockIdx.x >= Shared::together()) return;
+    const Shared own{shared, packed, bias};
+    own.fill_table();
+    const typename Multiply::Inputs inputs{own.barrier()};
+    const typename Multiply::Pieces pieces{own.barrier(2 * int(Plan::buffers))};
+    const Outputs outputs{own.barrier(2 * int(Plan::buffers + Plan::slots))};
+    if (threadIdx.x == 0) {
+      inputs.start(2 * Stagers::count, consumers / 32);
+      pieces.start(1, consumers / 32);
+      if (apart) outputs.start(consumers / 32, Writers::count / 32);
+      for (int i = 0; tile.raw && i < int(tile.raw_buffers); ++i) {
+        start_barrier(raw_barrier(own, i), Stager::fetchers);
+      }
+    }
+    fence_before_bulk_copies();
+    __syncthreads();
+    if (threadIdx.x < consumers) {
+      if constexpr (moves_registers) take_registers<consumer_registers>();
+      consume(own, inputs, pieces, outputs);
+    } else {
+      if constexpr (moves_registers) leave_registers<producer_registers>();
+      if (Stagers::has_this()) {
+        bring_inputs(own, inputs);
+      } else if (Writers::has_this()) {
+        if constexpr (apart) take_outputs(own, outputs);
+      } else if (Fetcher::number() == 0) {
+        bring_weights(own, pieces);
+      }
+    }
+  }
+
+ private:
+  static constexpr int consumers = int(Plan::threads);
+  static constexpr int consumer_barrier = 1, stager_barrier = 2;
+  static constexpr int producers = int(Plan::producers);
+  static constexpr bool apart = producers > 128;  ///< outputs are taken away by others
+  using Stagers = Team<consumers, apart ? 128 : 96, apart ? 1 : 2>;
+  using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
+  using Fetcher = Team<consumers + producers - 32, 32>;
+  using Outputs = Ring<1>;
+  using Stager = StageOperands<Problem, Plan, Stagers>;
+
+  // Registers of a thread: those of a multiprocessor, for its blocks' warpgroups.
+  static constexpr int warpgroups = consumers / 128, bringing = producers / 128;
+  static constexpr int at_launch = 512 / int(Plan::resident) / (warpgroups + bringing) / 8 * 8;
+  static constexpr int producer_registers = bringing == 1 ? 72 : 56;
+  static constexpr int consumer_share =
+      (at_launch * (warpgroups + bringing) - producer_registers * bringing) / warpgroups / 8 * 8;
+  static constexpr int consumer_registers = consumer_share < 240 ? consumer_share : 240;
+  static constexpr bool moves_registers = at_launch < 240;
+
+  /// A stage of a tile, of all that a block computes one after the other.
+  struct Stage {
+    unsigned number = blockIdx.x;
+    int stage = 0;
+    __device__ __forceinline__ bool exists() const { return number < unsigned(blocks); }
+    __device__ __forceinline__ void advance() {
+      if (++stage == stages) stage = 0, number += Shared::together();
+    }
+  };
+  __device__ __forceinline__ Stager stager(const Shared& own, const Stage& of, int buffer) const {
+    return own.template inputs_of<Stager>(input, At(of.number), of.stage, buffer);
+  }
+
+  __device__ __forceinline__ void bring_inputs(const Shared& own,
+                                               typename Multiply::Inputs inputs) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int raw_buffers = int(tile.raw_buffers);
+    const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
+    Stage coming;
+    for (int i = 0; raw && i < raw_buffers && coming.exists(); ++i, coming.advance()) {
+      stager(own, coming, 0).fetch(own.raw(i), raw_barrier(own, i));
+    }
+    unsigned piece = 0;
+#pragma unroll 1
+    for (Stage now; now.exists(); now.advance(), ++piece) {
+      const Stager own_stager = stager(own, now, inputs.at);
+      inputs.wait_free();
+      if (raw) {
+        wait_for_barrier(raw_barrier(own, piece), piece / raw_buffers & 1);
+        own_stager.arrange(own.raw(piece));
+      } else {
+        own_stager();
+      }
+      arrive_after_copies(inputs.full());
+      arrive(inputs.full());
+      inputs.advance();
+      if (raw) {
+        // All have read what the next copies overwrite.
+        fence_before_bulk_copies();
+        sync_team<stager_barrier, Stagers::count>();
+        if (coming.exists()) {
+          stager(own, coming, 0).fetch(own.raw(piece), raw_barrier(own, piece));
+          coming.advance();
+        }
+      }
+    }
+  }
+  static __device__ __forceinline__ unsigned long long* raw_barrier(const Shared& own, int piece) {
+    constexpr int others = 2 * int(Plan::buffers + Plan::slots + 1);
+    return own.barrier(others + piece % int(tiling_of<Problem, Plan>().raw_buffers));
+  }
+
+  __device__ __forceinline__ void bring_weights(const Shared& own,
+                                                typename Multiply::Pieces pieces) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int fragment_words = 32 * int(tile.lane_words);
+    const unsigned together = Shared::together();
+    At before(blockIdx.x);
+#pragma unroll 1
+    for (unsigned number = blockIdx.x; number < unsigned(blocks); number += together) {
+      const At at(number);
+      if (Multiply::keeps && number != blockIdx.x && at.same_channels(before)) continue;
+      before = at;
+#pragma unroll 1
+      for (int stage = 0; stage < stages; ++stage) {
+        const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
+#pragma unroll 1
+        for (int piece = 0; piece < int(Plan::piece_count); ++piece) {
+          const int first = Plan::pieces(piece), end = Plan::pieces(piece + 1);
+          const unsigned bytes = unsigned(end - first) * fragment_words * 4;
+          pieces.wait_free();
+          expect_bytes(pieces.full(), bytes);
+          bulk_copy_to_shared(own.weights(pieces.at), from + first * fragment_words, bytes,
+                              pieces.full());
+          arrive(pieces.full());
+          pieces.advance();
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void take_outputs(const Shared& own, Outputs outputs) const {
+    const unsigned together = Shared::together();
+#pragma unroll 1
+    for (unsigned number = blockIdx.x; number < unsigned(blocks); number += together) {
+      const Output out = own.outputs(output, At(number), 0);
+      outputs.wait_full();
+      out.template store<Writers>();
+      wait_for_bulk_reads<0>();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) arrive(outputs.free());
+      outputs.advance();
+    }
+  }
+
+  __device__ __forceinline__ void consume(const Shared& own,
+                                          const typename Multiply::Inputs& inputs,
+                                          const typename Multiply::Pieces& pieces,
+                                          Outputs outputs) const {
+    const unsigned together = Shared::together();
+    const Unit<Problem, Plan> job(uniform(threadIdx.x / 128));
+    Multiply multiply(own, inputs, pieces, job);
+    unsigned number = blockIdx.x;
+    At at(number);
+    bool new_channels = true;
+#pragma unroll 1
+    for (;;) {
+      const unsigned next = number + together;
+      const bool ends = next >= unsigned(blocks);
+      const At coming(ends ? number : next);
+      const bool leaves = !Multiply::keeps || !coming.same_channels(at);
+      if (Multiply::keeps && !new_channels) multiply.pieces.turn ^= 1;  // still full
+      const Output out = own.outputs(output, at, 0);
+      typename Multiply::Sums sums = {};
+#pragma unroll 1
+      for (int stage = 0; stage < stages; ++stage) multiply.add(sums, leaves);
+
+      if (Problem::bias && new_channels) own.fill_bias(at);
+      // The outputs of before are read.
+      if constexpr (apart) {
+        outputs.wait_free();
+      } else {
+        wait_for_bulk_reads<0>();
+      }
+      if (!apart || some_without_taps || (Problem::bias && new_channels)) {
+        sync_team<consumer_barrier, consumers>();
+      }
+      if constexpr (some_without_taps) {
+        out.fill(own.bias());
+        sync_team<consumer_barrier, consumers>();
+      }
+      const bool not_finite = Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
+      fence_before_bulk_copies();
+      if (sync_team_or<consumer_barrier, consumers>(not_finite)) {
+        Repair<Problem, Plan>{input, packed, bias}(number, out);
+        fence_before_bulk_copies();
+        sync_team<consumer_barrier, consumers>();
+      }
+      if constexpr (apart) {
+        if (threadIdx.x % 32 == 0) arrive(outputs.full());
+        outputs.advance();
+      } else {
+        out.store();
+      }
+      if (ends) break;
+      new_channels = !coming.same_channels(at);
+      number = next;
+      at = coming;
+    }
+    wait_for_bulk_reads<0>();
+  }
+};
+
+}  // namespace phaseconv

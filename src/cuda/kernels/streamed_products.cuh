@@ -1,0 +1,245 @@
+// What a warpgroup does with inputs and weights that others bring: it loads the inputs of its cells
+// as fragments and multiplies them with weights that come in pieces, a few steps at a time. Batches
+// of steps that are used for the same columns have one code.
+#pragma once
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct StreamedProducts {
+  using Element = typename Problem::Element;
+  using Shared = Block<Problem, Plan, uint4>;
+
+  static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
+  static constexpr int column_tiles = int(Plan::column_tile) / 8;
+  static constexpr int uses = int(tiling_of<Problem, Plan>().uses);
+  static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
+  static constexpr bool folded = tiling_of<Problem, Plan>().folded;
+  static constexpr int product_tiles = int(tiling_of<Problem, Plan>().product_tiles);
+  static constexpr bool split = tiling_of<Problem, Plan>().problem.split;
+  /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps,
+  /// earlier where few of a step's words are used, as a plain loop would lose less.
+  static constexpr int steps_together = tiling_of<Problem, Plan>().ic < 8 ? 4 : 8;
+  static constexpr bool moves = split && uses * stages > steps_together;
+  /// All pieces are there at a time: they stay as long as tiles have the same weights.
+  static constexpr bool keeps = Plan::piece_count * stages == Plan::slots;
+
+  using Sums = float[column_tiles][cell_tiles][4];
+  using Inputs = Ring<int(Plan::buffers)>;
+  using Pieces = Ring<int(Plan::slots)>;
+
+  Shared own;
+  Inputs inputs;
+  Pieces pieces;
+  unsigned cells[cell_tiles];  ///< where this lane's are staged, in a buffer
+  unsigned weights = 0;        ///< those of the next step, in units of 16 bytes
+
+  __device__ __forceinline__ StreamedProducts(const Shared& block, const Inputs& input_ring,
+                                              const Pieces& piece_ring,
+                                              const Unit<Problem, Plan>& job)
+      : own(block), inputs(input_ring), pieces(piece_ring) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+      const Tiling::Cell cell = tile.cell(job.first_cell(i) + lane % 16);
+      cells[i] = 16 * (cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
+                       lane / 16 * int(tile.x_word));
+    }
+  }
+
+  /// Adds the products of a stage; `leaves`: its weights are not needed again.
+  __device__ __forceinline__ void add(Sums& sums, bool leaves) {
+    inputs.wait_full();
+    const unsigned staged = shared_address(own.inputs(inputs.at));
+    if constexpr (moves) {
+      Sums part = {};
+      pin(part);
+      add_all(part, sums, staged, leaves);
+      move(part, sums);
+    } else {
+      add_all(sums, sums, staged, leaves);
+    }
+    leave(leaves);
+    if (threadIdx.x % 32 == 0) arrive(inputs.free());
+    inputs.advance();
+  }
+
+ private:
+  static constexpr Operands operands = operands_of(static_cast<Element*>(nullptr));
+  /// A fragment of weights in units of 16 bytes.
+  static constexpr int fragment_units = 8 * int(tiling_of<Problem, Plan>().lane_words);
+  static constexpr int parts = split ? 2 : 1;
+  using Fragment = unsigned[parts][cell_tiles][4];
+
+  /// Products that a column has since the sums moved, before and after batches of one kind.
+  struct Pending {
+    int before = 0, after = 0;
+    bool moves = false;  ///< before the first of them, and then every so many
+  };
+  /// The most of any column.
+  static __device__ constexpr Pending pending(int batch) {
+    Pending now;
+    for (int i = 0; i <= batch; ++i) {
+      const StepBatch own = Plan::batches.at[i];
+      now.before = now.after;
+      now.moves = now.before + own.count * own.repeat > steps_together;
+      now.after = !now.moves ? now.before + own.count * own.repeat : steps_together;
+    }
+    return now;
+  }
+
+  /// Leaves the piece of before.
+  __device__ __forceinline__ void leave(bool leaves) {
+    __syncwarp();
+    if (leaves && threadIdx.x % 32 == 0) arrive(pieces.free());
+    pieces.advance();
+  }
+
+  __device__ __forceinline__ void next_piece(bool first, bool leaves) {
+    if (!first) leave(leaves);
+    pieces.wait_full();
+    weights = uniform(shared_address(own.weights(pieces.at)) / 16);
+  }
+
+  __device__ __forceinline__ void add_all(Sums& to, Sums& sums, unsigned staged, bool leaves) {
+    if constexpr (folded) {
+      Fragment a[Plan::batches.at[0].count];
+      load(a, staged, 0);
+      add_folded<0, 0>(to, sums, a, staged, leaves);
+    } else {
+      add_batches<0, 0>(to, sums, staged, leaves);
+    }
+  }
+
+  /// Few batches, one after the other in code: while one is multiplied the inputs of the next come,
+  /// and its products are asked for.
+  template <int batch, int first>
+  __device__ __forceinline__ void add_folded(Sums& to, Sums& sums,
+                                             Fragment (&a)[Plan::batches.at[batch].count],
+                                             unsigned staged, bool leaves) {
+    constexpr StepBatch kind = Plan::batches.at[batch];
+    if constexpr (moves && pending(batch).moves) move(to, sums);
+    if constexpr (kind.piece) next_piece(first == 0, leaves);
+    begin_products();
+    multiply<batch, 0>(to, a);
+    end_products();
+    if constexpr (batch + 1 < int(Plan::batch_count)) {
+      constexpr int next = batch + 1;
+      Fragment coming[Plan::batches.at[next].count];
+      load(coming, staged, first + kind.count);
+      if constexpr (Plan::batches.at[next].piece || (moves && pending(next).moves)) {
+        wait_for_products();
+        pin(to);
+      } else {
+        wait_for_products<1>();
+      }
+      add_folded<next, first + kind.count>(to, sums, coming, staged, leaves);
+    } else {
+      wait_for_products();
+      pin(to);
+    }
+  }
+
+  /// Many: two at a time in a loop, so that the inputs of one come while the other is multiplied.
+  template <int batch, int first>
+  __device__ __forceinline__ void add_batches(Sums& to, Sums& sums, unsigned staged, bool leaves) {
+    if constexpr (batch < int(Plan::batch_count)) {
+      constexpr int count = Plan::batches.at[batch].count;
+      constexpr int end = first + count * Plan::batches.at[batch].repeat;
+      Fragment even[count], odd[count];
+      load(even, staged, first);
+#pragma unroll 1
+      for (int use = first; use < end; use += 2 * count) {
+        add_batch<batch, first>(to, sums, even, odd, use, end, staged, leaves);
+        if (use + count >= end) break;
+        add_batch<batch, first>(to, sums, odd, even, use + count, end, staged, leaves);
+      }
+      add_batches<batch + 1, end>(to, sums, staged, leaves);
+    }
+  }
+  template <int batch, int first>
+  __device__ __forceinline__ void add_batch(Sums& to, Sums& sums,
+                                            Fragment (&a)[Plan::batches.at[batch].count],
+                                            Fragment (&next)[Plan::batches.at[batch].count],
+                                            int use, int end, unsigned staged, bool leaves) {
+    constexpr int count = Plan::batches.at[batch].count;
+    if constexpr (moves && pending(batch).moves) {
+      constexpr int between = steps_together / count * count;
+      if ((use - first) % between == 0) move(to, sums);
+    }
+    if (int(uniform(own.offsets()[use])) < 0) next_piece(use == 0, leaves);
+    begin_products();
+    multiply<batch, 0>(to, a);
+    end_products();
+    if (use + count < end) load(next, staged, use + count);
+    wait_for_products();
+    pin(to);
+  }
+
+  /// The inputs of steps from `use` on.
+  template <int count>
+  __device__ __forceinline__ void load(Fragment (&a)[count], unsigned staged, int use) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr unsigned lower = unsigned(16 * tile.words / 4 * tile.x_word);
+#pragma unroll
+    for (int step = 0; step < count; ++step) {
+      const int offset = folded ? Plan::offsets(use + step) : own.offsets()[use + step];
+      const unsigned from = staged + 16 * (unsigned(offset) & 0xffffffu);
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+        load_cells(a[step][0][i], from + cells[i]);
+        if constexpr (split) load_cells(a[step][parts - 1][i], from + cells[i] + lower);
+      }
+    }
+  }
+
+  /// The products of a batch's steps.
+  template <int batch, int step>
+  __device__ __forceinline__ void multiply(Sums& sums,
+                                           const Fragment (&a)[Plan::batches.at[batch].count]) {
+    if constexpr (step < Plan::batches.at[batch].count) {
+      constexpr unsigned tiles = Plan::batches.at[batch].tiles[step];
+      multiply_tiles<tiles>(sums, a[step], weights);
+      weights += bits_of(tiles) * fragment_units;
+      multiply<batch, step + 1>(sums, a);
+    }
+  }
+  template <unsigned tiles>
+  static __device__ __forceinline__ void multiply_tiles(Sums& sums, const Fragment& a, unsigned b) {
+    constexpr int used = int(bits_of(tiles));
+    constexpr unsigned to_second = leading(unsigned(used * 8 * parts));
+#pragma unroll
+    for (int c = 0; c < column_tiles; c += product_tiles) {
+      if (!(tiles >> c & 1)) continue;
+      const unsigned long long b_upper = core_matrices(b | to_second);
+      const unsigned long long b_lower = core_matrices((b + used * 8) | to_second);
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+        if constexpr (split) {
+          multiply_shared<product_tiles, operands>(sums, c, i, a[1][i], b_upper);
+          multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_lower);
+        }
+        multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_upper);
+      }
+      b += product_tiles * 8;
+    }
+  }
+
+  static __device__ __forceinline__ void move(Sums& part, Sums& sums) {
+#pragma unroll
+    for (int c = 0; c < column_tiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          sums[c][i][j] += part[c][i][j];
+          part[c][i][j] = 0;
+        }
+      }
+    }
+    pin(part);
+  }
+};
+
+}  // namespace phaseconv

@@ -1,0 +1,276 @@
+#include "cuda/phase_stream.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <functional>
+#include <numeric>
+
+#include "cuda/tiles.h"
+
+namespace phaseconv::cuda::phase_stream {
+namespace {
+
+constexpr Index kMostSums = 128;  // in registers of a thread
+constexpr Index kMostWarpgroups = 4;
+constexpr Index kMostCells = 512;
+constexpr Index kMostColumnTiles = 32;
+constexpr Index kMostStepsOfStage = 1024;
+
+/// The steps of a stage in the order in which they are taken: sorted by their columns, cut into
+/// batches, and pieces of whole batches.
+struct Stream {
+  std::vector<Index> step;
+  std::vector<StepBatch> batches;
+  std::vector<Index> first_fragment;  ///< of each step, and behind the last one
+  std::vector<Index> pieces;          ///< the step that each begins with, and behind the last one
+
+  explicit Stream(const Tiling& tile) : step(static_cast<std::size_t>(tile.steps)) {
+    const auto used = [&](Index at) { return tile.used_tiles(0, at); };
+    std::iota(step.begin(), step.end(), Index{0});
+    std::ranges::stable_sort(step, std::ranges::greater(), used);
+    const Index most = tile.weight_bytes / (32 * tile.lane_words * 4);  // fragments of a piece
+    const auto together = static_cast<std::size_t>(tile.steps_together());
+    Index in_piece = most;
+    first_fragment.push_back(0);
+    for (std::size_t first = 0; first < step.size(); first += together) {
+      StepBatch batch = {0, 1, false, {}};
+      Index fragments = 0;
+      for (std::size_t at = first; at < std::min(first + together, step.size()); ++at) {
+        batch.tiles[batch.count++] = used(step[at]);
+        fragments += std::popcount(used(step[at]));
+        first_fragment.push_back(first_fragment[first] + fragments);
+      }
+      if (in_piece + fragments > most) {
+        pieces.push_back(static_cast<Index>(first));
+        in_piece = 0;
+        batch.piece = true;
+      }
+      in_piece += fragments;
+      if (!tile.folded && !batches.empty() && batches.back().count == batch.count &&
+          std::ranges::equal(batches.back().tiles, batch.tiles)) {
+        ++batches.back().repeat;
+      } else {
+        batches.push_back(batch);
+      }
+    }
+    pieces.push_back(static_cast<Index>(step.size()));
+  }
+  Index piece_count() const { return static_cast<Index>(pieces.size()) - 1; }
+};
+
+std::string unsupported(const Problem& problem, const Machine& machine) {
+  if (machine.target != "sm_90a") return "wgmma is an instruction of sm_90a";
+  if (std::string reason = too_large(problem); !reason.empty()) return reason;
+  if (problem.in_channels_per_group() == 1) {
+    return "one input channel a group: steps of eight words would be almost empty";
+  }
+  return {};
+}
+
+/// Registers that each thread of a consuming warpgroup can have (phase_stream.cuh).
+Index consumer_registers(const Machine& machine, Index warpgroups, Index bringing, Index resident) {
+  const Index all = warpgroups + bringing;
+  const Index at_launch = std::min<Index>(machine.registers / 128 / resident / all / 8 * 8, 256);
+  const Index brought = bringing * (bringing == 1 ? 72 : 56);
+  return std::min<Index>((at_launch * all - brought) / warpgroups / 8 * 8, 240);
+}
+
+/// Boxes and blocks: `offer` knows who computes each.
+std::vector<Plan> outlines(const Problem& problem, const Machine& machine) {
+  std::vector<Plan> list;
+  if (!unsupported(problem, machine).empty()) return list;
+  const Index ic = problem.in_channels_per_group();
+  const Index step_channels = 32 / static_cast<Index>(element_size(problem.type));
+  const auto phases = problem.phases();
+  const Index live = phases[0].live_count() * phases[1].live_count() * phases[2].live_count();
+  const auto all_boxes = boxes(problem, kMostCells);
+  for (const Index channel_block : channel_blocks(problem.out_channels_per_group())) {
+    const Index channel_columns =
+        channel_block < 8 ? power_of_two_from(channel_block) : round_up(channel_block, 8);
+    const Index columns = round_up(live * channel_columns, 8);
+    if (columns > 8 * kMostColumnTiles) continue;
+    for (Index input_block = step_channels; input_block <= 4 * step_channels; input_block *= 2) {
+      if (input_block > step_channels && input_block >= 2 * ic) break;
+      for (const auto& box : all_boxes) {
+        list.push_back({.family = "phase_stream",
+                        .cell_tile = 64,
+                        .threads = 256,
+                        .box = box,
+                        .channel_block = channel_block,
+                        .column_tile = columns,
+                        .group_block = 1,
+                        .input_block = input_block,
+                        .buffers = 2,
+                        .slots = 2});
+      }
+    }
+  }
+  return list;
+}
+
+/// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
+struct Cycles {
+  double narrow = 17;       ///< a matrix product, at least
+  double product = 5.4;     ///< the same, asked for by one warpgroup
+  double batch = 140;       ///< what waits for a batch of products
+  double load = 227;        ///< 32 chunks of 16 bytes made into operands, by a warp ...
+  double load_split = 237;  ///< ... in two parts ...
+  double load_last = 305;   ///< ... of channels last
+  double piece = 29;        ///< of inputs, for a warp
+  double staging = 878;     ///< of a stage, for the producers
+  double run = 199;         ///< of outputs, for a warp that takes them away
+  double weights = 53;      ///< bytes a cycle, of the second-level cache
+  double overlap = 1.93;    ///< exponent: all that is busy overlaps, but not wholly
+};
+constexpr Cycles kCycles;
+
+/// `keeps`: all weights are there at a time.
+double seconds(const Problem& problem, const Machine& machine, const Plan& plan, const Tiling& tile,
+               bool keeps) {
+  const bool split = problem.type == DataType::f32;
+  const bool last = problem.layout == Layout::channels_last;
+  const auto number = [](Index value) { return static_cast<double>(value); };
+  const double units = number(tile.units), cell_tiles = number(tile.cell_tiles);
+  const double stages = number(tile.stages);
+  const double products =
+      number(tile.fragments / tile.product_tiles) * stages * cell_tiles * (split ? 3 : 1);
+  const double batches = std::ceil(number(tile.uses) / tile.steps_together()) * stages;
+  const double tensor = units * products * std::max(number(tile.product_tiles * 4), kCycles.narrow);
+  const double producers = number(plan.threads / 32 - tile.warps);
+  const bool apart = producers > 4;
+  const double stores = number(tile.runs) * kCycles.run;
+  const double consume = batches * kCycles.batch +
+                         std::max(products * kCycles.product, tensor / units) +
+                         (apart ? 0 : stores / number(tile.warps));
+
+  const double positions = number(tile.in_d * tile.in_h * tile.in_w);
+  const double chunks = positions * number(tile.words) / 4 * stages;
+  const double pieces =
+      last ? 0
+           : number(tile.words * tile.per_word * tile.in_d * (tile.raw_rows ? 1 : tile.in_h)) *
+                 stages;
+  const double stage = (chunks / 32 *
+                            (last    ? kCycles.load_last
+                             : split ? kCycles.load_split
+                                     : kCycles.load) +
+                        pieces * kCycles.piece) /
+                           (apart ? 4 : 3) +
+                       stages * kCycles.staging;
+
+  const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
+  const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;
+  const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
+  const double l2 = (keeps ? 0 : number(tile.weight_words * 4) * stages / kCycles.weights) +
+                    chunks * 16 / (split ? 2 : 1) / (1.5 * bytes_a_cycle);
+  const double resident = plan.resident;
+  double sum = 0;
+  for (const double busy : {tensor, memory, l2, consume / resident, stage / resident,
+                            apart ? stores / 3 / resident : 0}) {
+    sum += std::pow(busy, kCycles.overlap);
+  }
+  const double turns = std::ceil(number(tile.tiles) / (machine.units * resident)) * resident;
+  return (std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) + 3000) / clock + 3.5e-6;
+}
+
+/// The plans of a box: cells of a warpgroup, warpgroups that bring, blocks of a multiprocessor, and
+/// as many pieces of weights as fit.
+void offer(const Problem& problem, const Machine& machine, const Plan& outline,
+           std::vector<Candidate>& list) {
+  if (outline.threads == 0) {
+    const std::string reason = unsupported(problem, machine);
+    list.push_back({outline, reason.empty() ? does_not_fit(machine) : reason});
+    return;
+  }
+  Plan plan = outline;
+  Tiling tile = tiling(problem, plan);
+  const std::string reason = too_large(tile);
+  if (tile.shared_bytes > machine.shared_bytes || tile.steps > kMostStepsOfStage) return;
+  for (const Index cell_tile : {64, 128}) {
+    if (cell_tile * plan.column_tile > 128 * kMostSums) continue;
+    plan.cell_tile = cell_tile;
+    tile.plan.slots = 2;
+    tile.set_product(cell_tile, plan.column_tile);
+    if (tile.units > kMostWarpgroups || tile.shared_bytes > machine.shared_bytes) continue;
+    const Index registers = tile.sum_registers() + tile.batch_registers(tile.steps_together()) + 48;
+    const Index least_bytes = tile.shared_bytes;
+    const Index slot_bytes = tile.weight_bytes + 16;  // with its barriers
+    Index all = 0;                                    // pieces of all weights, once it matters
+    for (const auto& [bringing, resident] : {std::pair<Index, Index>{1, 1}, {1, 2}, {2, 1}}) {
+      if (registers > consumer_registers(machine, tile.units, bringing, resident)) continue;
+      const Index free =
+          (machine.shared_bytes + kReservedBytes) / resident - kReservedBytes - least_bytes - 128;
+      if (free < 0) continue;
+      Index slots = 2 + free / slot_bytes;
+      if (tile.weight_words * 4 * tile.stages <= slots * tile.weight_bytes) {
+        if (all == 0) all = Stream(tile).piece_count() * tile.stages;
+        slots = std::min(slots, std::max<Index>(all, 2));
+      }
+      plan.threads = static_cast<int>(128 * (tile.units + bringing));
+      plan.slots = static_cast<int>(slots);
+      plan.resident = static_cast<int>(resident);
+      tile.plan.slots = slots;
+      tile.set_block(plan.threads, plan.buffers);
+      list.push_back({plan, reason});
+      if (reason.empty()) {
+        list.back().seconds = seconds(problem, machine, plan, tile, slots == all);
+      }
+    }
+  }
+}
+
+std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan& plan) {
+  const Tiling tile = tiling(problem, plan);
+  const Stream stream(tile);
+  std::vector<KernelFamily::Constant> list = plan_constants(plan);
+  std::vector<Index> used_tiles, offsets, piece_fragments;
+  for (const Index at : stream.step) {
+    used_tiles.push_back(tile.used_tiles(0, at));
+    offsets.push_back(tile.input_offset(at * 8));
+  }
+  for (const Index first : stream.pieces) {
+    piece_fragments.push_back(stream.first_fragment[static_cast<std::size_t>(first)]);
+    // The sign tells where a piece begins.
+    if (first < tile.steps) offsets[static_cast<std::size_t>(first)] -= Index{1} << 31;
+  }
+  std::string batches;
+  for (const StepBatch& one : stream.batches) {
+    batches += (batches.empty() ? "{" : ", {") + std::to_string(one.count) + ", " +
+               std::to_string(one.repeat) + (one.piece ? ", true, {" : ", false, {");
+    for (int i = 0; i < one.count; ++i) {
+      batches += (i == 0 ? "" : ", ") + std::to_string(one.tiles[i]) + "u";
+    }
+    batches += "}}";
+  }
+  for (KernelFamily::Constant& one : list) {
+    if (one.name == "threads") one.value = std::to_string(32 * tile.warps);
+  }
+  list.push_back({"int", "producers", std::to_string(plan.threads - 32 * tile.warps)});
+  list.push_back({"int", "resident", std::to_string(plan.resident)});
+  list.push_back({"int", "batch_count", std::to_string(stream.batches.size())});
+  list.push_back({"StepBatches", "batches", "{{" + batches + "}}"});
+  list.push_back({"int", "piece_count", std::to_string(stream.piece_count())});
+  list.push_back(number_list("pieces[]", piece_fragments));
+  list.push_back(number_list("first_use[]", {0, tile.steps}));
+  list.push_back(number_list("step[]", stream.step));
+  list.push_back(number_list("used_tiles[]", used_tiles));
+  list.push_back(number_list("first_fragment[]",
+                             {stream.first_fragment.begin(), stream.first_fragment.end() - 1}));
+  list.push_back(number_list("offsets[]", offsets));
+  return list;
+}
+
+}  // namespace
+
+KernelFamily family() {
+  return {{"phase_stream", "producers bring inputs and pieces of weights, warpgroups multiply",
+           outlines, offer},
+          "PhaseStream",
+          {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
+           "definition", "place", "writer", "epilogue", "block", "stage", "wgmma", "operands",
+           "teams", "streamed_products", "phase_stream"},
+          tile_sizes,
+          constants};
+}
+
+}  // namespace phaseconv::cuda::phase_stream
