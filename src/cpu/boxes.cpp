@@ -18,7 +18,9 @@ constexpr Index usual_blocks[] = {16, 32, 64};
 // What a task's sums take of the second-level cache, one of so many shares: more cells, or sums
 // that are still near when they are written.
 constexpr Index sums_shares[] = {5, 10};
-constexpr Index input_shares[] = {4, 8, 16};  ///< what the staged input of `pairs` takes of it
+constexpr Index input_shares[] = {2, 4, 8, 16};  ///< what the staged input of `pairs` takes of it
+
+constexpr Index straight_cells[] = {64, 128, 256};  ///< of a plane, that share a tile's weights
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -108,6 +110,17 @@ class Boxer {
     return plan_;
   }
 
+  /// With nothing staged: all channels, and so many cells of a plane at a time.
+  Plan choose_straight(Index cells) {
+    plan_.channel_block = channels_;
+    plan_.box = {phases_[0].cells(), 1, share(phases_[2].cells(), cells, cell_unit_)};
+    if (plan_.box[2] == phases_[2].cells()) {
+      plan_.box[1] = share(phases_[1].cells(), std::max(cells / plan_.box[2], Index{1}), 1);
+    }
+    make_enough_tasks();
+    return plan_;
+  }
+
  private:
   /// Cells of a flattened plane of the box.
   Index plane_cells() const {
@@ -175,6 +188,12 @@ std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine&
   if (plan.family == "pairs") {
     for (const Index share : input_shares) {
       list.push_back(Boxer(plan, problem, machine).choose_pairs(share));
+    }
+    return list;
+  }
+  if (plan.family == "straight") {
+    for (const Index cells : straight_cells) {
+      list.push_back(Boxer(plan, problem, machine).choose_straight(cells));
     }
     return list;
   }

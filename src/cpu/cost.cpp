@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/straight.h"
 #include "cpu/tiling.h"
 
 namespace phaseconv::cpu {
@@ -32,6 +33,13 @@ constexpr double pairs_tile_start = 30;
 constexpr double plane_start = 800;
 constexpr double pairs_input_line = 3;
 constexpr double pairs_output_line = 1;
+
+// Nor does `straight` stage anything. Its tiles of 8 sums took no more than their multiply-adds.
+constexpr double straight_latency = 4;
+constexpr double straight_tile_start = 30;
+constexpr double straight_phase_start = 100;
+constexpr double straight_input_line = 3;
+constexpr double straight_output_line = 20;  ///< written alone; two neighbours cost as in `pairs`
 
 constexpr double line = 16;        ///< floats
 constexpr double last_level = 32;  ///< so many second-level caches
@@ -149,13 +157,42 @@ double pairs_cycles(const Problem& problem, const Tiling& t) {
          real(problem.output_elements()) / line * pairs_output_line;
 }
 
+/// All of a layer by `straight`.
+double straight_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
+  double tiles = 0, multiply_adds = 0;
+  for_tiles(t.box[2], t.row_tile, [&](Index a, Index na) {
+    for_tiles(ceil_div(t.block, t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
+      multiply_adds +=
+          real(na * nb) * std::max({real(a * b) / 2, real(a + b) / 2, straight_latency});
+      tiles += real(na * nb);
+    });
+  });
+  const double phases = real(problem.kernel_positions());
+  const double rows = real(t.tasks * t.box[0] * t.box[1]);
+  const double weights = real(problem.weight_elements());
+  const double weight_lines =
+      4 * weights < real(machine.cache_bytes) / 2
+          ? 0
+          : real(problem.batch * t.boxes[1] * t.boxes[2] * problem.axes[0].input) * weights / line;
+  const double output = !straight_streams(t)               ? t.stream ? output_line : 0
+                        : real(t.weight_tile()) < 2 * line ? straight_output_line
+                                                           : pairs_output_line;
+  return rows * phases * (tiles * straight_tile_start + multiply_adds * real(t.depth)) +
+         real(t.tasks * t.box[0]) * phases * straight_phase_start + real(t.tasks) * task_start +
+         weight_lines * weight_line +
+         real(problem.input_elements() * t.blocks) / line * straight_input_line +
+         real(problem.output_elements()) / line * output;
+}
+
 }  // namespace
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Tiling t(problem, plan, machine.vector_lanes);
   const double cycles = t.pairs ? pairs_cycles(problem, t)
-                                : multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
-                                      output_cycles(problem, t) + real(t.tasks) * task_start;
+                        : t.straight
+                            ? straight_cycles(problem, machine, t)
+                            : multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
+                                  output_cycles(problem, t) + real(t.tasks) * task_start;
   // The last turn may leave some threads without a task.
   const double units =
       std::max(real(t.tasks) / std::max(real(ceil_div(t.tasks, machine.units)), 1.0), 1.0);

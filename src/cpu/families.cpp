@@ -6,6 +6,7 @@
 #include "cpu/cost.h"
 #include "cpu/kernels.h"
 #include "cpu/pairs.h"
+#include "cpu/straight.h"
 #include "cpu/tiling.h"
 
 namespace phaseconv::cpu {
@@ -63,6 +64,33 @@ std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
   return list;
 }
 
+std::vector<Plan> straight_plans(const Problem& problem, const Machine& machine) {
+  std::vector<Plan> list;
+  if (!straight_refusal(problem, machine.vector_lanes).empty()) {
+    list.emplace_back().family = "straight";  // to be refused
+    return list;
+  }
+  const Index most_rows = std::min<Index>(max_rows, problem.axes[2].input);
+  const Index most_vectors = problem.out_channels_per_group() / machine.vector_lanes;
+  for (Index rows = 1; rows <= most_rows; ++rows) {
+    for (Index vectors = 1; vectors <= std::min<Index>(max_vectors, most_vectors); ++vectors) {
+      if (!fits(rows, vectors, machine.registers)) break;
+      Plan plan;
+      plan.family = "straight";
+      plan.channel_tile = vectors;
+      plan.cell_tile = rows;
+      for (const Plan& boxed : boxes(plan, problem, machine)) {
+        if (std::ranges::find(list, boxed) == list.end()) list.push_back(boxed);
+      }
+    }
+  }
+  return list;
+}
+
+std::string refusal_of_straight(const Problem& problem, const Machine& machine, const Plan&) {
+  return straight_refusal(problem, machine.vector_lanes);
+}
+
 std::string refusal_of_pairs(const Problem& problem, const Machine& machine, const Plan&) {
   return pairs_refusal(problem, machine.vector_lanes);
 }
@@ -91,6 +119,8 @@ const std::vector<Family>& families() {
        &plans<Lanes::groups>, &refusal, &seconds},
       {"pairs", "as cells, two phases interleaved in registers: kernel = stride, channels first",
        &pair_plans, &refusal_of_pairs, &seconds},
+      {"straight", "as channels, from input to output: kernel = stride, channels last",
+       &straight_plans, &refusal_of_straight, &seconds},
   };
   return list;
 }

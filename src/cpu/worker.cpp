@@ -7,6 +7,7 @@
 #include "cpu/read_ahead.h"
 #include "cpu/scratch.h"
 #include "cpu/stage.h"
+#include "cpu/straight.h"
 #include "cpu/taps.h"
 #include "cpu/tiles.h"
 #include "cpu/writer.h"
@@ -375,6 +376,8 @@ class Worker {
 void run_tasks(const Tiling& tiling, const Kernels& kernels, const void* input, const void* packed,
                const void* bias, void* output, Index begin, Index end) {
   if (tiling.pairs) return run_pairs(tiling, kernels, input, packed, bias, output, begin, end);
+  if (tiling.straight)
+    return run_straight(tiling, kernels, input, packed, bias, output, begin, end);
   Worker worker(tiling, kernels, input, packed, bias, output);
   for (Index task = begin; task < end; ++task) worker.run(task);
   worker.finish();
