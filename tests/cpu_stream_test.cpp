@@ -32,7 +32,8 @@ TEST(CpuStream, OutputsMayBeginAnywhere) {
       {"pairs", first},
       {"cells", first},
       {"channels", first},
-      {"straight", "ic3,oc32,i10x40x40,k2,s2,bias,cl"}};
+      {"straight", "ic3,oc32,i10x40x40,k2,s2,bias,cl"},
+      {"straight", "ic3,oc48,i10x30x31,k3,s2,p1,bias,cl"}};
   for (const auto& [plan, text] : plans) {
     const Problem problem = parse(text);
     Options options;

@@ -110,13 +110,16 @@ class Boxer {
     return plan_;
   }
 
-  /// With nothing staged: all channels, and so many cells of a plane at a time.
+  /// With no sums in memory: all channels, and so many cells of a plane at a time.
   Plan choose_straight(Index cells) {
     plan_.channel_block = channels_;
     plan_.box = {phases_[0].cells(), 1, share(phases_[2].cells(), cells, cell_unit_)};
     if (plan_.box[2] == phases_[2].cells()) {
       plan_.box[1] = share(phases_[1].cells(), std::max(cells / plan_.box[2], Index{1}), 1);
     }
+    const auto large = [&] { return staged_bytes() > m_.cache_bytes / 2; };
+    halve(plan_.box[1], 1, 1, large);
+    halve(plan_.box[2], least_cells, cell_unit_, large);
     make_enough_tasks();
     return plan_;
   }

@@ -70,7 +70,7 @@ std::vector<Plan> straight_plans(const Problem& problem, const Machine& machine)
     list.emplace_back().family = "straight";  // to be refused
     return list;
   }
-  const Index most_rows = std::min<Index>(max_rows, problem.axes[2].input);
+  const Index most_rows = std::min<Index>(max_rows, problem.phases()[2].cells());
   const Index most_vectors = problem.out_channels_per_group() / machine.vector_lanes;
   for (Index rows = 1; rows <= most_rows; ++rows) {
     for (Index vectors = 1; vectors <= std::min<Index>(max_vectors, most_vectors); ++vectors) {
@@ -119,8 +119,8 @@ const std::vector<Family>& families() {
        &plans<Lanes::groups>, &refusal, &seconds},
       {"pairs", "as cells, two phases interleaved in registers: kernel = stride, channels first",
        &pair_plans, &refusal_of_pairs, &seconds},
-      {"straight", "as channels, from input to output: kernel = stride, channels last",
-       &straight_plans, &refusal_of_straight, &seconds},
+      {"straight", "as channels, from registers to the output: channels last", &straight_plans,
+       &refusal_of_straight, &seconds},
   };
   return list;
 }

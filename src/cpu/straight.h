@@ -1,6 +1,6 @@
-// Kernel = stride, channels last, float32: a matrix product of the input as it lies, cells by input
-// channels, and the weights of a phase, whose sums leave the registers for their places in the
-// output. Nothing is staged, and nothing else is kept of a sum.
+// Channels last, float32: a register tile's sums are vectors of the output and go there when they
+// are complete; no sums are kept in memory. Where kernel = stride the input is read as it lies,
+// too.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ namespace phaseconv::cpu {
 /// Why not; empty: it can be computed so, with vectors of so many lanes.
 std::string straight_refusal(const Problem& problem, Index vector_lanes);
 
-/// Whether the register tiles of a tiling write whole cache lines alone, which may go past the
+/// Whether the register tiles of a tiling write whole cache lines, once: those may go past the
 /// caches.
 bool straight_streams(const Tiling& tiling);
 

@@ -50,7 +50,9 @@ struct Tiling {
   Lanes lanes;
   /// Lanes over cells, both phases along w in registers, no sums in memory: pairs.h.
   bool pairs;
-  bool straight;  ///< Lanes over channels, from input to output, nothing staged: straight.h
+  /// Lanes over channels, from registers to the output, no sums in memory: straight.h.
+  bool straight;
+  bool staged;  ///< or the input is read as it lies
   Index vector_lanes;
   Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
   Index vector_tile;  ///< register tile: vectors of columns (of cells, or else of channels)

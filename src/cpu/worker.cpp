@@ -230,6 +230,7 @@ class Worker {
     product.cells = flat(row_end - row_begin);
     product.phases = rows;
     product.sums = sum(rh, rw);
+    product.sums_row = t.phase_rows() ? t.rows * t.columns : t.columns;
     Tap taps[tap_capacity];  // weights count in taps of one tile, the staged input in positions
     Index count = 0;
     const auto flush = [&] {
