@@ -24,10 +24,11 @@ constexpr double weight_line = 3.5;     ///< that the second-level cache has not
 constexpr double weight_line_far = 16;  ///< nor the last-level one
 constexpr double output_row = 27;
 constexpr double output_vector = 2;
-constexpr double output_cell = 20;     ///< its channels, where those are whole lines
-constexpr double output_turned = 0.3;  ///< a float, transposed
-constexpr double output_part = 1.2;    ///< a float, where not whole lines are written
-constexpr double output_line = 11;     ///< past the caches
+constexpr double output_cell = 20;       ///< its channels, where those are whole lines
+constexpr double output_turned = 0.3;    ///< a float, transposed
+constexpr double output_gathered = 2.5;  ///< a float, one by one from its plane
+constexpr double output_part = 1.2;      ///< a float, where not whole lines are written
+constexpr double output_line = 11;       ///< past the caches
 
 // `pairs` writes beside its multiply-adds, so that lines cost less.
 constexpr double pairs_tile_start = 30;
@@ -40,7 +41,7 @@ constexpr double straight_latency = 4;
 constexpr double straight_tile_start = 30;
 constexpr double straight_phase_start = 100;
 constexpr double straight_input_line = 3;
-constexpr double straight_cached_line = 40;  ///< not past the caches: read before it is written
+constexpr double straight_cached_line = 25;  ///< not past the caches: read before it is written
 constexpr double straight_output_line = 20;  ///< written alone; two neighbours cost as in `pairs`
 
 constexpr double line = 16;        ///< floats
@@ -148,9 +149,12 @@ double output_cycles(const Problem& problem, const Tiling& t) {
   const bool whole_rows = along_cells && t.block == problem.out_channels;
   if (t.output_first) {
     if (!along_cells) cycles += outputs * output_turned;
-  } else if (!whole_rows && (along_cells || parts_of_lines)) {
+  } else if (whole_rows) {
+    // More planes of sums than there is vector code for.
+    if (t.block * t.phases[2].count() > 8) cycles += outputs * output_gathered;
+  } else if (along_cells || parts_of_lines) {
     cycles += outputs * output_part;
-  } else if (!along_cells && t.stream) {
+  } else if (t.stream) {
     cycles += outputs / real(t.block) * output_cell;
   }
   if (t.stream) cycles += outputs / line * output_line;
