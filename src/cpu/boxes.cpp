@@ -96,13 +96,14 @@ class Boxer {
   bool can_cut() const { return tiling().can_cut(); }
 
   /// With no sums in memory: all channels, and as many cells as one of `share` parts of the cache
-  /// holds of staged input.
+  /// holds of staged input. No plane reads another's input: one after the other, so that a
+  /// channel's next box is on the pages of this one.
   Plan choose_pairs(Index share_of_cache) {
     const Index depth = p_.in_channels_per_group();
     const Index room = m_.cache_bytes / share_of_cache / static_cast<Index>(sizeof(float)) / depth;
     const Index cells = std::clamp(room, cell_unit_, most_cells);
     plan_.channel_block = channels_;
-    plan_.box = {phases_[0].cells(), 1, share(phases_[2].cells(), cells, m_.vector_lanes)};
+    plan_.box = {1, 1, share(phases_[2].cells(), cells, m_.vector_lanes)};
     if (plan_.box[2] == phases_[2].cells()) {
       plan_.box[1] = rows(std::max(cells / plan_.box[2], Index{1}));
     }
