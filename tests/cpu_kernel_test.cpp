@@ -12,6 +12,7 @@
 #include "cpu/kernels.h"
 #include "cpu/pairs.h"
 #include "cpu/reference.h"
+#include "cpu/straight.h"
 #include "element.h"
 #include "phaseconv/convolution.h"
 
@@ -58,6 +59,8 @@ constexpr Shape shapes[] = {
     {"ic2,oc600,i9,k3,s2,p1,bias", "several tasks of channels"},
     {"ic2,oc3,i2x1100,k3,s2,p1", "several tasks of cells"},
     {"ic2,oc3,i2x3x4,k2,s3,op2", "output padding past the last tap"},
+    {"n2,ic6,oc32,g2,i2x3x13,k2x1x3,s2x1x3,bias", "kernel = stride, groups of whole vectors"},
+    {"ic300,oc80,i3x5,k2,s2", "kernel = stride, many channels"},
 };
 
 std::vector<std::string> types_and_layouts() {
@@ -73,10 +76,11 @@ class CpuKernel : public testing::TestWithParam<std::tuple<std::string, const ch
     o.threads = 2;
     return o;
   }
-  /// The families "groups" and "pairs" are for some problems alone.
+  /// The families "groups", "pairs" and "straight" are for some problems alone.
   bool has_plan(const Problem& problem) const {
     const cpu::Kernels& kernels = cpu::kernels(options().instruction_set);
-    return options().plan == "pairs" ? cpu::pairs_refusal(problem, kernels.lanes).empty()
+    return options().plan == "pairs"      ? cpu::pairs_refusal(problem, kernels.lanes).empty()
+           : options().plan == "straight" ? cpu::straight_refusal(problem, kernels.lanes).empty()
            : options().plan == "groups"
                ? problem.in_channels == problem.groups && problem.out_channels == problem.groups
                : true;
@@ -123,9 +127,9 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
   const Options asked = options();
   const Backend& backend = cpu_backend();
   const Machine machine = backend.machine(Device::cpu(), asked);
-  for (const char* text :
-       {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
-        "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl", "ic3,oc13,i2x5x24,k2,s2,bias"}) {
+  for (const char* text : {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
+                           "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl", "ic3,oc13,i2x5x24,k2,s2,bias",
+                           "ic6,oc96,g2,i2x5x13,k2,s2,bias,cl"}) {
     const Problem problem = parse(text);
     if (!has_plan(problem)) continue;
     for (const Candidate& candidate : candidates(problem, machine, backend.families())) {
@@ -142,9 +146,9 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
 
 // An infinite weight outside of whose reach there is no input must not meet a made-up zero.
 TEST_P(CpuKernel, InfiniteWeightsMakeNoNansAtTheEnds) {
-  for (const char* text :
-       {"ic2,oc3,i40,k3,s2,p1", "ic2,oc3,i40,k3,s2,p1,cl", "ic1,oc2,i3x20,k5,p2",
-        "ic2,oc2,i5x6x7,k4,s2,p1", "ic9,oc9,g9,i5x6x7,k4,s2,p1,cl", "ic2,oc3,i5x6x8,k2,s2"}) {
+  for (const char* text : {"ic2,oc3,i40,k3,s2,p1", "ic2,oc3,i40,k3,s2,p1,cl", "ic1,oc2,i3x20,k5,p2",
+                           "ic2,oc2,i5x6x7,k4,s2,p1", "ic9,oc9,g9,i5x6x7,k4,s2,p1,cl",
+                           "ic2,oc3,i5x6x8,k2,s2", "ic2,oc16,i5x6x7,k2,s2,cl"}) {
     const Problem problem = parse(text);
     if (!has_plan(problem)) continue;
     const std::vector<float> x(static_cast<std::size_t>(problem.input_elements()), 1.0f);
@@ -159,18 +163,19 @@ TEST_P(CpuKernel, InfiniteWeightsMakeNoNansAtTheEnds) {
 
 TEST_P(CpuKernel, SaysWhichInstructionSetRan) {
   const TransposedConvolution conv =
-      prepare(parse(options().plan == "pairs" ? "ic2,oc2,g2,i8,k2,s2" : "ic2,oc2,g2,i9,k3,s2"),
+      prepare(parse(options().plan == "pairs"      ? "ic2,oc2,g2,i8,k2,s2"
+                    : options().plan == "straight" ? "ic2,oc16,i8,k2,s2,cl"
+                                                   : "ic2,oc2,g2,i9,k3,s2"),
               Device::cpu(), options());
   EXPECT_EQ(conv.backend(), "cpu " + options().instruction_set);
   EXPECT_TRUE(conv.plan().starts_with(options().plan)) << conv.plan();
 }
 
-INSTANTIATE_TEST_SUITE_P(, CpuKernel,
-                         testing::Combine(testing::ValuesIn(cpu::instruction_sets()),
-                                          testing::Values("cells", "channels", "groups", "pairs")),
-                         [](const auto& one) {
-                           return std::get<0>(one.param) + "_" + std::get<1>(one.param);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    , CpuKernel,
+    testing::Combine(testing::ValuesIn(cpu::instruction_sets()),
+                     testing::Values("cells", "channels", "groups", "pairs", "straight")),
+    [](const auto& one) { return std::get<0>(one.param) + "_" + std::get<1>(one.param); });
 
 TEST(CpuInstructionSet, BestIsTakenAndTheBaselineIsThere) {
   const std::vector<std::string> sets = cpu::instruction_sets();
@@ -333,7 +338,8 @@ TEST(CpuRows, TransposeEverySize) {
 // The planner's part: lanes run along what is contiguous, unless there is too little of it.
 TEST(CpuPlan, FollowsTheLayout) {
   const auto family = [](const char* text) {
-    return prepare(parse(text), Device::cpu()).plan().substr(0, 5);
+    const std::string plan = prepare(parse(text), Device::cpu()).plan();
+    return plan.starts_with("straight") ? "chann" : plan.substr(0, 5);  // the same lanes
   };
   EXPECT_EQ(family("n1,ic32,oc32,g4,i32x64x128,k3,s2,p1"), "cells");
   EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2"), "pairs");

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "check/check.h"
@@ -13,8 +14,8 @@ namespace {
 // What is large enough to go past the caches, in every layout, with rows cut at both ends.
 TEST(CpuStream, LargeOutputsAreWhole) {
   for (const char* text : {"ic1,oc3,i2x700x1999,k3,s2,p1", "ic4,oc4,g4,i30x90x200,k4,s2,p1",
-                           "ic2,oc24,i300x600,k2,s2,cl", "ic2,oc24,i300x600,k2,s2",
-                           "ic3,oc3,g3,i900x1000,k3,s2,p1,cl"}) {
+                           "ic2,oc24,i300x600,k2,s2,cl", "ic2,oc32,i300x600,k2,s2,cl",
+                           "ic2,oc24,i300x600,k2,s2", "ic3,oc3,g3,i900x1000,k3,s2,p1,cl"}) {
     const Problem problem = parse(text);
     const check::Outcome outcome =
         check::verify(problem, Device::cpu(), {}, check::Fill::integers, 5, true);
@@ -26,8 +27,15 @@ TEST(CpuStream, LargeOutputsAreWhole) {
 // the caller's memory begins; what lies before and behind it stays.
 TEST(CpuStream, OutputsMayBeginAnywhere) {
   constexpr float canary = 12345.5f;
-  for (const char* plan : {"pairs", "cells", "channels"}) {
-    const Problem problem = parse("ic3,oc5,i20x64x64,k2,s2,bias");
+  const char* const first = "ic3,oc5,i20x64x64,k2,s2,bias";
+  const std::pair<const char*, const char*> plans[] = {
+      {"pairs", first},
+      {"cells", first},
+      {"channels", first},
+      {"straight", "ic3,oc32,i10x40x40,k2,s2,bias,cl"},
+      {"straight", "ic3,oc48,i10x30x31,k3,s2,p1,bias,cl"}};
+  for (const auto& [plan, text] : plans) {
+    const Problem problem = parse(text);
     Options options;
     options.plan = plan;
     const TransposedConvolution conv = prepare(problem, Device::cpu(), options);

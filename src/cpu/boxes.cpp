@@ -18,7 +18,9 @@ constexpr Index usual_blocks[] = {16, 32, 64};
 // What a task's sums take of the second-level cache, one of so many shares: more cells, or sums
 // that are still near when they are written.
 constexpr Index sums_shares[] = {5, 10};
-constexpr Index input_shares[] = {4, 8, 16};  ///< what the staged input of `pairs` takes of it
+constexpr Index input_shares[] = {2, 4, 8, 16};  ///< what the staged input of `pairs` takes of it
+
+constexpr Index straight_cells[] = {64, 128, 256};  ///< of a plane, that share a tile's weights
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -94,16 +96,31 @@ class Boxer {
   bool can_cut() const { return tiling().can_cut(); }
 
   /// With no sums in memory: all channels, and as many cells as one of `share` parts of the cache
-  /// holds of staged input.
+  /// holds of staged input. No plane reads another's input: one after the other, so that a
+  /// channel's next box is on the pages of this one.
   Plan choose_pairs(Index share_of_cache) {
     const Index depth = p_.in_channels_per_group();
     const Index room = m_.cache_bytes / share_of_cache / static_cast<Index>(sizeof(float)) / depth;
     const Index cells = std::clamp(room, cell_unit_, most_cells);
     plan_.channel_block = channels_;
-    plan_.box = {phases_[0].cells(), 1, share(phases_[2].cells(), cells, m_.vector_lanes)};
+    plan_.box = {1, 1, share(phases_[2].cells(), cells, m_.vector_lanes)};
     if (plan_.box[2] == phases_[2].cells()) {
       plan_.box[1] = rows(std::max(cells / plan_.box[2], Index{1}));
     }
+    make_enough_tasks();
+    return plan_;
+  }
+
+  /// With no sums in memory: all channels, and so many cells of a plane at a time.
+  Plan choose_straight(Index cells) {
+    plan_.channel_block = channels_;
+    plan_.box = {phases_[0].cells(), 1, share(phases_[2].cells(), cells, cell_unit_)};
+    if (plan_.box[2] == phases_[2].cells()) {
+      plan_.box[1] = share(phases_[1].cells(), std::max(cells / plan_.box[2], Index{1}), 1);
+    }
+    const auto large = [&] { return staged_bytes() > m_.cache_bytes / 2; };
+    halve(plan_.box[1], 1, 1, large);
+    halve(plan_.box[2], least_cells, cell_unit_, large);
     make_enough_tasks();
     return plan_;
   }
@@ -175,6 +192,12 @@ std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine&
   if (plan.family == "pairs") {
     for (const Index share : input_shares) {
       list.push_back(Boxer(plan, problem, machine).choose_pairs(share));
+    }
+    return list;
+  }
+  if (plan.family == "straight") {
+    for (const Index cells : straight_cells) {
+      list.push_back(Boxer(plan, problem, machine).choose_straight(cells));
     }
     return list;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/straight.h"
 #include "cpu/tiling.h"
 
 namespace phaseconv::cpu {
@@ -23,15 +24,25 @@ constexpr double weight_line = 3.5;     ///< that the second-level cache has not
 constexpr double weight_line_far = 16;  ///< nor the last-level one
 constexpr double output_row = 27;
 constexpr double output_vector = 2;
-constexpr double output_turned = 0.3;  ///< a float, transposed
-constexpr double output_part = 1.2;    ///< a float, where not whole lines are written
-constexpr double output_line = 11;     ///< past the caches
+constexpr double output_cell = 20;       ///< its channels, where those are whole lines
+constexpr double output_turned = 0.3;    ///< a float, transposed
+constexpr double output_gathered = 2.5;  ///< a float, one by one from its plane
+constexpr double output_part = 1.2;      ///< a float, where not whole lines are written
+constexpr double output_line = 11;       ///< past the caches
 
 // `pairs` writes beside its multiply-adds, so that lines cost less.
 constexpr double pairs_tile_start = 30;
 constexpr double plane_start = 800;
 constexpr double pairs_input_line = 3;
 constexpr double pairs_output_line = 1;
+
+// So does `straight`. Its tiles of 8 sums took no more than their multiply-adds.
+constexpr double straight_latency = 4;
+constexpr double straight_tile_start = 30;
+constexpr double straight_phase_start = 100;
+constexpr double straight_input_line = 3;
+constexpr double straight_cached_line = 25;  ///< not past the caches: read before it is written
+constexpr double straight_output_line = 20;  ///< written alone; two neighbours cost as in `pairs`
 
 constexpr double line = 16;        ///< floats
 constexpr double last_level = 32;  ///< so many second-level caches
@@ -52,17 +63,20 @@ struct TileCost {
     const Index flat = (t.box[1] - 1) * (t.box[2] + t.window[2] - 1) + t.box[2];
     const Index rows = t.phase_rows() ? t.phases[2].count() : along_cells ? t.block : flat;
     const Index vectors = ceil_div(along_cells ? flat : t.block, t.vector_lanes);
-    for_tiles(rows, t.row_tile, [&](Index a, Index na) {
+    const Index runs = t.straight ? t.box[1] : 1;  // of cells that lie in a row
+    for_tiles(t.straight ? t.box[2] : rows, t.row_tile, [&](Index a, Index na) {
       for_tiles(vectors, t.vector_tile, [&](Index b, Index nb) {
         const double sums = real(a * b);
         // Vectors of cells begin anywhere, so that most cross a cache line, and lie a channel's
         // plane apart. Those of weights come from the second-level cache, for every tile again.
         const double loads = t.lanes == Lanes::groups ? sums + real(b)
                              : along_cells            ? real(a) + (t.depth == 1 ? 2 : 2.5) * real(b)
+                             : !t.staged              ? real(a + b)
                                                       : std::max(real(a + b), 2.8 * real(b));
         const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
-        cycles += real(na * nb) * std::max({sums / 2, loads / 2, latency}) * strided;
-        count += real(na * nb);
+        const double least = t.straight ? straight_latency : latency;
+        cycles += real(runs * na * nb) * std::max({sums / 2, loads / 2, least}) * strided;
+        count += real(runs * na * nb);
       });
     });
   }
@@ -84,9 +98,11 @@ double multiply_cycles(const Problem& problem, const Tiling& t) {
   const double phases =
       boxes / rows * real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
   const double shares = real(ceil_div(t.depth, std::min(t.depth_at_once, t.part_depth)));
+  const double start = t.straight ? straight_tile_start : tile_start;
+  const double phase = t.straight ? straight_phase_start : phase_start;
   return taps *
              (real(t.depth) * tiles.cycles + shares * tiles.count * (t.depth > 1 ? tile_tap : 0)) +
-         phases * (shares * tiles.count * tile_start + phase_start);
+         phases * (shares * tiles.count * start + phase);
 }
 
 /// Staging, and whatever else has to come from beyond the second-level cache.
@@ -101,7 +117,8 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
   const double depth = real(t.lanes == Lanes::groups ? t.block : t.depth);
   const double staged = real(t.tasks) * window * depth * again;
   const bool straight = t.input_first == (t.lanes == Lanes::cells);
-  const double staging = staged * (straight ? staged_vector / real(t.vector_lanes) : staged_turned);
+  const double staging =
+      !t.staged ? 0 : staged * (straight ? staged_vector / real(t.vector_lanes) : staged_turned);
 
   const double weights = real(problem.kernel_positions() * t.depth * t.block);
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
@@ -109,12 +126,22 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
   const double weight_lines = kept < real(machine.cache_bytes) ? 0 : planes * weights / line;
   const bool near = real(problem.weight_elements()) * 4 <= last_level * real(machine.cache_bytes);
   return staging + weight_lines * (near ? weight_line : weight_line_far) +
-         real(problem.input_elements() * t.blocks) / line * input_line;
+         real(problem.input_elements() * t.blocks) / line *
+             (t.staged ? input_line : straight_input_line);
 }
 
 double output_cycles(const Problem& problem, const Tiling& t) {
   const bool along_cells = t.lanes == Lanes::cells;
   const auto outputs = real(problem.output_elements());
+  const bool parts_of_lines = t.block % 16 != 0;
+  if (t.straight) {
+    const bool alone = real(t.weight_tile()) < 2 * line;
+    const double each = !t.stream              ? 0
+                        : !straight_streams(t) ? straight_cached_line
+                        : alone                ? straight_output_line
+                                               : pairs_output_line;
+    return outputs / line * each + (parts_of_lines && t.groups > 1 ? outputs * output_part : 0);
+  }
   const double stretches = real(t.output_first ? problem.out_channels : t.groups * t.blocks);
   const double rows =
       real(problem.batch * problem.axes[0].output() * problem.axes[1].output() * t.boxes[2]);
@@ -122,8 +149,13 @@ double output_cycles(const Problem& problem, const Tiling& t) {
   const bool whole_rows = along_cells && t.block == problem.out_channels;
   if (t.output_first) {
     if (!along_cells) cycles += outputs * output_turned;
-  } else if (!whole_rows && (along_cells || t.block % 16 != 0)) {
+  } else if (whole_rows) {
+    // More planes of sums than there is vector code for.
+    if (t.block * t.phases[2].count() > 8) cycles += outputs * output_gathered;
+  } else if (along_cells || parts_of_lines) {
     cycles += outputs * output_part;
+  } else if (t.stream) {
+    cycles += outputs / real(t.block) * output_cell;
   }
   if (t.stream) cycles += outputs / line * output_line;
   return cycles;

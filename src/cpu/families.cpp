@@ -6,6 +6,7 @@
 #include "cpu/cost.h"
 #include "cpu/kernels.h"
 #include "cpu/pairs.h"
+#include "cpu/straight.h"
 #include "cpu/tiling.h"
 
 namespace phaseconv::cpu {
@@ -60,8 +61,35 @@ std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
   return list;
 }
 
+std::vector<Plan> straight_plans(const Problem& problem, const Machine& machine) {
+  std::vector<Plan> list;
+  if (!straight_refusal(problem, machine.vector_lanes).empty()) return list;
+  const Index most_rows = std::min<Index>(max_rows, problem.phases()[2].cells());
+  const Index most_vectors = problem.out_channels_per_group() / machine.vector_lanes;
+  for (Index rows = 1; rows <= most_rows; ++rows) {
+    for (Index vectors = 1; vectors <= std::min<Index>(max_vectors, most_vectors); ++vectors) {
+      if (!fits(rows, vectors, machine.registers)) break;
+      Plan plan;
+      plan.family = "straight";
+      plan.channel_tile = vectors;
+      plan.cell_tile = rows;
+      for (const Plan& boxed : boxes(plan, problem, machine)) {
+        if (std::ranges::find(list, boxed) == list.end()) list.push_back(boxed);
+      }
+    }
+  }
+  return list;
+}
+
 std::string too_many_sums(const Machine& machine) {
   return "its sums need more than " + std::to_string(machine.registers) + " vector registers";
+}
+
+std::string refusal_of_straight(const Problem& problem, const Machine& machine, const Plan& plan) {
+  if (std::string reason = straight_refusal(problem, machine.vector_lanes); !reason.empty()) {
+    return reason;
+  }
+  return fits(plan.cell_tile, plan.channel_tile, machine.registers) ? "" : too_many_sums(machine);
 }
 
 std::string refusal_of_pairs(const Problem& problem, const Machine& machine, const Plan& plan) {
@@ -96,6 +124,8 @@ const std::vector<Family>& families() {
        &plans<Lanes::groups>, &offer_one<refusal, seconds>},
       {"pairs", "as cells, two phases interleaved in registers: kernel = stride, channels first",
        &pair_plans, &offer_one<refusal_of_pairs, seconds>},
+      {"straight", "as channels, from registers to the output: channels last", &straight_plans,
+       &offer_one<refusal_of_straight, seconds>},
   };
   return list;
 }

@@ -86,7 +86,12 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
   for (int a = 0; a < kRows; ++a) {
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) {
-      hn::StoreU(sum[a][b], f, sums + a * p.sums_row + b * kLanes);
+      float* const to = sums + a * p.sums_row + b * kLanes;
+      if (kKind == Kind::any && p.stream) {
+        hn::Stream(sum[a][b], f, to);
+      } else {
+        hn::StoreU(sum[a][b], f, to);
+      }
     }
   }
 }

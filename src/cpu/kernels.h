@@ -38,6 +38,7 @@ struct Product {
   const float* start = nullptr;
   bool start_along = false;
   Index start_row = 0;
+  bool stream = false;  ///< the sums go past the caches: whole vectors (`Kernels::multiply` alone)
   // The same again `repeats` times, each time this much further on.
   Index repeats = 1;
   Index scalar_repeat = 0, vector_repeat = 0, sums_repeat = 0, start_repeat = 0;

@@ -138,12 +138,7 @@ class PairWorker {
 std::string pairs_refusal(const Problem& problem, Index lanes) {
   if (element_size(problem.type) != sizeof(float)) return "it writes float32 alone";
   if (problem.layout != Layout::channels_first) return "it needs channels first";
-  for (const Axis& axis : problem.axes) {
-    if (axis.kernel != axis.stride || axis.padding != 0 || axis.output_padding != 0 ||
-        (axis.kernel > 1 && axis.dilation != 1)) {
-      return "it needs kernel = stride on all axes, without padding";
-    }
-  }
+  if (!kernel_is_stride(problem)) return "it needs kernel = stride on all axes, without padding";
   if (problem.axes[2].stride != 2) return "it needs stride 2 along w";
   if (2 * problem.axes[2].input % lanes != 0) {
     return "it needs rows of outputs that are whole vectors of " + std::to_string(lanes);

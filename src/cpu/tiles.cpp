@@ -19,7 +19,8 @@ class Tiles {
     Product p;
     p.taps = w.taps;
     p.tap_count = w.tap_count;
-    p.sums_row = t.phase_rows() ? t.rows * t.columns : t.columns;
+    p.sums_row = w.sums_row;
+    p.stream = w.stream;
     p.start_along = !cells_in_columns;
     p.start_row = cells_in_columns && !t.phase_rows() ? 1 : 0;
     const Index depth = t.lanes == Lanes::groups ? 1 : w.depth;

@@ -21,7 +21,9 @@ struct PhaseProduct {
   Index phases = 1;                  ///< along w: more than one with Tiling::phase_rows
   const Tap* taps = nullptr;         ///< weights in taps, staged input in positions
   Index tap_count = 0;
-  float* sums = nullptr;       ///< of the first phase, as Tiling lays them out
+  float* sums = nullptr;       ///< of the first phase, of the first cell of the plane
+  Index sums_row = 0;          ///< from cell to cell, channel to channel, or phase to phase
+  bool stream = false;         ///< they go past the caches
   ReadAhead* ahead = nullptr;  ///< goes on meanwhile
 };
 

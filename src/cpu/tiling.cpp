@@ -25,7 +25,7 @@ constexpr Index most_sums = Index{1} << 16;
 
 Lanes lanes_of(const Plan& plan) {
   if (plan.family == "cells" || plan.family == "pairs") return Lanes::cells;
-  return plan.family == "channels" ? Lanes::channels : Lanes::groups;
+  return plan.family == "groups" ? Lanes::groups : Lanes::channels;
 }
 
 }  // namespace
@@ -35,6 +35,8 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
       phases(p.phases()),
       lanes(lanes_of(plan)),
       pairs(plan.family == "pairs"),
+      straight(plan.family == "straight"),
+      staged(!straight || p.type != DataType::f32 || !kernel_is_stride(p)),
       vector_lanes(vector_length),
       row_tile(lanes == Lanes::cells ? plan.channel_tile : plan.cell_tile),
       vector_tile(lanes == Lanes::cells ? plan.cell_tile : plan.channel_tile),
@@ -77,6 +79,8 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
       part_depth = std::max(part_depth / depth_at_once, Index{1}) * depth_at_once;
     }
   }
+  // A sum of one tap: the order is the same.
+  if (straight && taps == 1) depth_at_once = part_depth = depth;
   if (pairs) part_depth = depth;  // one tap for each output: the order is the same
   parts = ceil_div(depth, part_depth);
   for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
@@ -129,6 +133,7 @@ bool Tiling::can_cut() const {
 }
 
 Index Tiling::staged_floats() const {
+  if (!staged) return 0;
   return window[0] * staged_slot * (lanes == Lanes::cells ? 1 : staged_pitch);
 }
 

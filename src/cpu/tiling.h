@@ -30,6 +30,17 @@ inline bool taps_w_first(const Problem& problem) {
   return problem.out_channels_per_group() == 1 && problem.axes[2].dilation == 1;
 }
 
+/// Whether every output is a product of one tap: it has no zeros around it and none beside it.
+inline bool kernel_is_stride(const Problem& problem) {
+  for (const Axis& axis : problem.axes) {
+    if (axis.kernel != axis.stride || axis.padding != 0 || axis.output_padding != 0 ||
+        (axis.kernel > 1 && axis.dilation != 1)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /// The problem as one plan computes it with vectors of one length. Plain data, made once.
 struct Tiling {
   Tiling(const Problem& problem, const Plan& plan, Index vector_lanes);
@@ -39,6 +50,9 @@ struct Tiling {
   Lanes lanes;
   /// Lanes over cells, both phases along w in registers, no sums in memory: pairs.h.
   bool pairs;
+  /// Lanes over channels, from registers to the output, no sums in memory: straight.h.
+  bool straight;
+  bool staged;  ///< or the input is read as it lies
   Index vector_lanes;
   Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
   Index vector_tile;  ///< register tile: vectors of columns (of cells, or else of channels)
@@ -87,7 +101,7 @@ struct Tiling {
   /// Sums of one vector of channels, turned for an output whose channels are planes.
   Index turned_floats() const;
   Index sums_floats() const {
-    if (pairs) return 0;
+    if (pairs || straight) return 0;
     return round_up(phase_block[0] * phase_block[1] * rows * columns, Index{16});
   }
 

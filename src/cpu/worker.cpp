@@ -7,6 +7,7 @@
 #include "cpu/read_ahead.h"
 #include "cpu/scratch.h"
 #include "cpu/stage.h"
+#include "cpu/straight.h"
 #include "cpu/taps.h"
 #include "cpu/tiles.h"
 #include "cpu/writer.h"
@@ -229,6 +230,7 @@ class Worker {
     product.cells = flat(row_end - row_begin);
     product.phases = rows;
     product.sums = sum(rh, rw);
+    product.sums_row = t.phase_rows() ? t.rows * t.columns : t.columns;
     Tap taps[tap_capacity];  // weights count in taps of one tile, the staged input in positions
     Index count = 0;
     const auto flush = [&] {
@@ -375,6 +377,8 @@ class Worker {
 void run_tasks(const Tiling& tiling, const Kernels& kernels, const void* input, const void* packed,
                const void* bias, void* output, Index begin, Index end) {
   if (tiling.pairs) return run_pairs(tiling, kernels, input, packed, bias, output, begin, end);
+  if (tiling.straight)
+    return run_straight(tiling, kernels, input, packed, bias, output, begin, end);
   Worker worker(tiling, kernels, input, packed, bias, output);
   for (Index task = begin; task < end; ++task) worker.run(task);
   worker.finish();
