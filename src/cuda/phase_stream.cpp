@@ -225,7 +225,7 @@ std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan
   std::vector<KernelFamily::Constant> list = plan_constants(plan);
   std::vector<Index> used_tiles, offsets, piece_fragments;
   for (const Index at : stream.step) {
-    used_tiles.push_back(tile.used_tiles(0, at));
+    used_tiles.push_back(static_cast<int>(tile.used_tiles(0, at)));
     offsets.push_back(tile.input_offset(at * 8));
   }
   for (const Index first : stream.pieces) {

@@ -209,6 +209,12 @@ PHASECONV_FUNCTION Index round_up(Index value, Index unit) { return parts(value,
 PHASECONV_FUNCTION Index congruent(Index value, Index like, Index unit) {
   return value + ((like - value) % unit + unit) % unit;
 }
+/// Bits that are set.
+PHASECONV_FUNCTION Index bits_of(unsigned mask) {
+  Index count = 0;
+  for (; mask != 0; mask &= mask - 1) ++count;
+  return count;
+}
 PHASECONV_FUNCTION Index power_of_two_from(Index value) {
   Index power = 1;
   while (power < value) power *= 2;
@@ -275,7 +281,9 @@ struct F32 {
 // Warps load their operands (mma), or warpgroups, four warps, name them where they lie in shared
 // memory (wgmma). Then a position's inputs lie together, 16 bytes of them in each plane of chunks,
 // and a warpgroup's cells are 64 staged positions after each other: those between the rows of a box
-// are computed too, and dropped.
+// are computed too, and dropped. Or weights come in pieces while they multiply (slots): then they
+// load the inputs of any 64 cells from there, and steps are sorted by the columns that they are
+// used for.
 //
 // layout.cuh says where all of it lies, numbering.cuh how cells, columns and k are counted.
 
@@ -299,10 +307,27 @@ struct TilePlan {
   Index input_block = 1;                  ///< input channels staged at a time, of each group
   Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
-  Index threads = 128;
-  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it.
-                      ///< Warpgroups: for outputs alone
+  Index threads = 128;  ///< but where weights come in pieces: as many as there are units
+  Index buffers = 1;    ///< for inputs and for outputs; two: no tile waits for the one before it.
+                        ///< Warpgroups: for outputs alone
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
+  Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
+};
+
+/// Steps whose products are under way at the same time, and batches that follow which are like it.
+inline constexpr int kMostSteps = 4;
+struct StepBatch {
+  int count;   ///< steps of a batch
+  int repeat;  ///< batches
+  bool piece;  ///< a piece of weights begins with it; of several batches a table tells
+  unsigned tiles[kMostSteps];  ///< column tiles that each step is used for, one bit each
+};
+/// With more kinds of steps all are of one kind, and multiply zeros.
+inline constexpr int kMostKinds = 8;
+/// What is unrolled has a batch of its own for every step, at worst.
+inline constexpr int kMostBatches = 32;
+struct StepBatches {
+  StepBatch at[kMostBatches];
 };
 
 /// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
@@ -310,6 +335,14 @@ inline constexpr Index kMostFoldedProducts = 512;
 inline constexpr Index kMostFoldedSteps = 32;
 /// The same for warpgroups.
 inline constexpr Index kMostFoldedWarpgroupProducts = 192;
+/// Beside other work, smaller copies are left to many threads.
+inline constexpr Index kLeastBulkBytes = 1024;
+/// Weights that come in pieces: the bytes of one, unless a step has more.
+inline constexpr Index kPieceBytes = 16 * 1024;
+/// The same where weights come in pieces.
+inline constexpr Index kMostStreamedProducts = 96;
+/// Column tiles of an instruction.
+inline constexpr Index kMostProductTiles = 16;
 /// Up to so many columns, float32 multiplies with both parts of weights at once.
 inline constexpr Index kMostJoinedColumns = 32;
 
@@ -340,7 +373,7 @@ struct Tiling {
   Index cells, cell_chunks;
   Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
   Index units;  ///< chunks of cells \xd7 groups \xd7 sweeps: a warp or warpgroup computes one at a time
-  Index input_buffers;
+  Index input_buffers, raw_buffers, output_buffers;
   Index warps, workers, rounds;
 
   // Boxes along the axes, and tiles in all.
@@ -360,6 +393,7 @@ struct Tiling {
   bool raw;
   bool raw_rows;              ///< the rows of a plane are one piece
   Index raw_piece;            ///< elements of a piece
+  bool bulk;                  ///< a piece is one copy
   Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
   // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
@@ -386,9 +420,10 @@ struct Tiling {
   Index packed_bytes;                   ///< of the whole problem
   Index table_numbers;                  ///< that code which is not unrolled looks up
 
-  // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
-  // Weights that come with each stage have as many buffers as the inputs.
-  Index weight_bytes, table_at, bias_at, input_at, input_bytes, raw_at, output_at, output_bytes;
+  // Shared memory in bytes, in this order: weights, table, bias, barriers, buffers of inputs, of
+  // outputs. Weights that come with each stage have as many buffers as the inputs, or are pieces.
+  Index weight_bytes, table_at, bias_at, barriers, barriers_at, input_at, input_bytes, raw_at,
+      raw_bytes, output_at, output_bytes;
   Index shared_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
@@ -464,8 +499,25 @@ struct Tiling {
   /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
   PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const;
 
+  /// Steps of a batch, where weights come in pieces, of which a piece has whole ones: as many as
+  /// there are registers for the inputs of three batches beside the sums.
+  PHASECONV_FUNCTION int steps_together() const {
+    const Index sums = sum_registers();
+    return int(most(least(kMostSteps, ((sums <= 64 ? 112 : 160) - sums) / batch_registers(1)), 1));
+  }
+  PHASECONV_FUNCTION Index sum_registers() const {
+    return 4 * cell_tiles * sweep_tiles * (problem.split ? 2 : 1);
+  }
+  PHASECONV_FUNCTION Index batch_registers(Index count) const {
+    return 3 * count * 4 * cell_tiles * (problem.split ? 2 : 1);
+  }
+
   /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
+  /// Column tiles of a sweep that a tap leads to from a neighbour.
+  PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
+  /// How many sets of tiles they have; more than `kMostKinds` are not counted.
+  PHASECONV_FUNCTION Index kinds_of_neighbours() const;
 
  private:
   PHASECONV_FUNCTION void cut() {
@@ -477,7 +529,7 @@ struct Tiling {
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
     words = parts(least(q.input_block, ic), per_word);
-    if (warpgroups) words = round_up(words, 4);
+    if (warpgroups) words = round_up(words, q.slots > 0 ? 8 : 4);
     stages = parts(ic, words * per_word);
     group_blocks = parts(p.groups, q.group_block);
     channel_blocks = parts(oc, q.channel_block);
@@ -515,8 +567,11 @@ struct Tiling {
   }
 
   PHASECONV_FUNCTION void share_work() {
-    input_buffers = plan.warpgroups ? 1 : plan.buffers;
-    warps = plan.threads / 32;
+    const bool streams = plan.slots > 0;
+    input_buffers = plan.warpgroups && !streams ? 1 : plan.buffers;
+    raw_buffers = streams ? 2 : 1;
+    output_buffers = streams ? 1 : plan.buffers;
+    warps = streams ? 4 * units : plan.threads / 32;
     workers = plan.warpgroups ? warps / 4 : warps;
     rounds = parts(units, workers);
   }
@@ -529,7 +584,7 @@ struct Tiling {
   /// Sets how cells are numbered; returns how many numbers that takes.
   PHASECONV_FUNCTION Index number_cells() {
     const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
-    if (!plan.warpgroups) {
+    if (!plan.warpgroups || plan.slots > 0) {
       rows_w = box_w;
       rows_d = box_h * box_w;
       return box_d * rows_d;
@@ -571,7 +626,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     in_w = round_up(lead + in_w, chunk);
   }
   const Index all_words = q.group_block * words;
-  raw = raw_rows = false;
+  raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = 0;
   if (warpgroups) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
@@ -589,8 +644,9 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     raw_h = raw_rows ? p.w.input : raw_piece;
     raw_d = raw_rows ? raw_piece : in_h * raw_piece;
     raw_c = in_d * raw_d;
+    bulk = q.slots == 0 || raw_piece * p.element_bytes >= kLeastBulkBytes;
     // Products of the last cells read beyond.
-    input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + 63;
+    input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + (q.slots > 0 ? 0 : 63);
   } else if (p.channels_last) {
     // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
     // aligned.
@@ -689,7 +745,19 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
-  if (warpgroups) {
+  if (q.slots > 0) {
+    // All products are as wide: the compiler puts none after the other that has other sums.
+    const Index kinds = kinds_of_neighbours();
+    tiles_left_out = kinds <= kMostKinds;
+    const Index alike = kinds == 1 || !tiles_left_out ? sweep_tiles : most(channel_columns / 8, 1);
+    product_tiles = least(alike, kMostProductTiles);
+    while (alike % product_tiles != 0) --product_tiles;
+    joined = false;
+    const Index products = cell_tiles * (p.split ? 3 : 1) * words / 8 *
+                           (kinds == 1 ? neighbours * sweep_tiles / product_tiles
+                                       : taps * channel_columns / 8 / product_tiles);
+    folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
+  } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
     const Index own = channel_columns / 8;
     const bool apart = step_has_one && channel_columns % 8 == 0 && sweep_tiles % own == 0 &&
@@ -709,11 +777,18 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
     folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
     tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
   }
-  steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
+  steps_left_out =
+      !folded && q.slots == 0 && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
-  fragments =
-      tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
+  fragments = uses * sweep_tiles;
+  if (tiles_left_out && channel_columns % 8 == 0) {
+    fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
+  } else if (tiles_left_out) {
+    fragments = 0;
+    for (Index n = 0; n < neighbours; ++n) fragments += bits_of(tiles_of(0, n));
+    fragments *= neighbour_words / 8;
+  }
   lane_words = p.split ? 4 : 2;
   weight_words = q.group_block * fragments * 32 * lane_words;
   packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
@@ -727,18 +802,28 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const TilePlan& q = plan;
   const bool warpgroups = q.warpgroups;
   const Index unit = 16 / p.element_bytes, all_words = q.group_block * words;
+  const bool streams = q.slots > 0;
   weight_bytes = weight_words * 4;
-  table_at = weight_bytes * (stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
+  if (streams) {
+    const Index batch_bytes = steps_together() * sweep_tiles * 32 * lane_words * 4;
+    weight_bytes = round_up(least(weight_bytes, most(batch_bytes, kPieceBytes)), 128);
+  }
+  table_at = weight_bytes * (streams ? q.slots : stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
   bias_at = table_at + round_up(4 * table_numbers, 16);
-  input_at = round_up(bias_at + out_c * 4 + (raw ? 8 : 0), 128);
+  barriers =
+      (streams ? 2 * (q.slots + input_buffers + output_buffers) : 0) + (raw ? raw_buffers : 0);
+  barriers_at = round_up(bias_at + out_c * 4, 8);
+  input_at = round_up(barriers_at + 8 * barriers, 128);
   input_bytes = round_up(input_count * staged_size, 128);
   raw_at = input_at + input_buffers * input_bytes;
-  output_at = raw_at + round_up(raw ? all_words * per_word * raw_c * p.element_bytes : 0, 128);
+  // Beyond the last channel a row of whatever is there is read, and dropped.
+  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + in_w) * p.element_bytes : 0, 128);
+  output_at = raw_at + raw_buffers * raw_bytes;
   output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
-  shared_bytes = output_at + q.buffers * output_bytes;
+  shared_bytes = output_at + output_buffers * output_bytes;
   // An instruction reads 64 positions of two chunks that lie x_word apart. compute-sanitizer takes
   // them for 2048 bytes in a row; so many are there.
-  if (warpgroups) shared_bytes = most(shared_bytes, raw_at + 1024);
+  if (warpgroups && !streams) shared_bytes = most(shared_bytes, raw_at + 1024);
 }
 
 }  // namespace phaseconv
@@ -864,14 +949,33 @@ PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number)
 }
 
 PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
+  if (tiles_left_out || steps_left_out) return tiles_of(sweep, k_neighbour(step * 8));
+  return unsigned((Index{1} << sweep_tiles) - 1);
+}
+
+PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number) const {
   unsigned mask = 0;
   for (Index tile = 0; tile < sweep_tiles; ++tile) {
-    const Index column = (sweep * sweep_tiles + tile) * 8;
-    const bool used = !(tiles_left_out || steps_left_out) ||
-                      tap(k_neighbour(step * 8), column / channel_columns) >= 0;
-    if (used) mask |= 1u << tile;
+    const Index first = (sweep * sweep_tiles + tile) * 8;
+    for (Index column = first; column < first + 8; column += channel_columns) {
+      if (tap(neighbour_number, column / channel_columns) >= 0) mask |= 1u << tile;
+    }
   }
   return mask;
+}
+
+PHASECONV_FUNCTION Index Tiling::kinds_of_neighbours() const {
+  unsigned masks[kMostKinds] = {};
+  Index count = 0;
+  for (Index n = 0; n < neighbours && count <= kMostKinds; ++n) {
+    const unsigned mask = tiles_of(0, n);
+    Index at = 0;
+    while (at < count && masks[at] != mask) ++at;
+    if (at < count) continue;
+    if (count < kMostKinds) masks[count] = mask;
+    ++count;
+  }
+  return count;
 }
 
 }  // namespace phaseconv
@@ -1002,6 +1106,11 @@ __device__ __forceinline__ void arrive(unsigned long long* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                : "memory");
 }
+/// Arrives there once this thread's copies of copy_to_shared have come.
+__device__ __forceinline__ void arrive_after_copies(unsigned long long* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
 /// Waits until the barrier was passed an odd (parity 0) or even number of times.
 __device__ __forceinline__ void wait_for_barrier(unsigned long long* barrier, unsigned parity) {
   asm volatile(
@@ -1029,6 +1138,7 @@ __device__ __forceinline__ void bulk_copy_to_shared(void*, const void*, unsigned
 __device__ __forceinline__ void start_barrier(unsigned long long*, int) {}
 __device__ __forceinline__ void expect_bytes(unsigned long long*, unsigned) {}
 __device__ __forceinline__ void arrive(unsigned long long*) {}
+__device__ __forceinline__ void arrive_after_copies(unsigned long long*) {}
 __device__ __forceinline__ void wait_for_barrier(unsigned long long*, unsigned) {}
 template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {}
@@ -1077,6 +1187,15 @@ __device__ __forceinline__ void load_turned(unsigned (&a)[4], const void* place)
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
                : "r"(shared_address(place))
+               : "memory");
+}
+
+/// The words a of 16 cells that lie in shared memory cell by cell, four words in 16 bytes: lane
+/// 8*i + r names the place of cell r (i even) or r + 8, words 0 to 3 (i < 2) or 4 to 7.
+__device__ __forceinline__ void load_cells(unsigned (&a)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(address)
                : "memory");
 }
 
@@ -1225,7 +1344,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::warpgroups});
+       Plan::warpgroups, Plan::slots});
   return tiling;
 }
 
@@ -1575,6 +1694,14 @@ struct Unit {
 
 namespace phaseconv {
 
+/// Who does something: all threads of a block.
+template <class Plan>
+struct AllThreads {
+  static constexpr int count = int(Plan::threads);
+  static constexpr int ahead = 2;  ///< pieces that a thread has under way, as registers allow
+  static __device__ __forceinline__ int number() { return int(threadIdx.x); }
+};
+
 template <class Problem, class Plan>
 struct Writer {
   using Element = typename Problem::Element;
@@ -1621,12 +1748,13 @@ struct Writer {
 
   /// From shared memory to memory. Every thread has passed `fence_before_bulk_copies` and a barrier
   /// since the last write.
+  template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
     if constexpr (has_bulk_copies) {
       // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
       constexpr int together = 2 * unit;
-      const int own = threadIdx.x % together;
-      for (int run = threadIdx.x / together; run < runs(); run += int(Plan::threads) / together) {
+      const int own = Team::number() % together;
+      for (int run = Team::number() / together; run < runs(); run += Team::count / together) {
         const Run at(*this, run);
         if (own == 0 && at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
@@ -1636,8 +1764,8 @@ struct Writer {
       }
       commit_bulk_copies();
     } else {
-      const int lane = threadIdx.x % 32;
-      for (int run = threadIdx.x / 32; run < runs(); run += int(Plan::threads) / 32) {
+      const int lane = Team::number() % 32;
+      for (int run = Team::number() / 32; run < runs(); run += Team::count / 32) {
         const Run at(*this, run);
         if (lane < at.head) at.to[lane] = at.from[lane];
         for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
@@ -2032,9 +2160,10 @@ struct Block {
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
   static constexpr int threads = int(Plan::threads);
-  static constexpr int weight_buffers = tiling_of<Problem, Plan>().stages == 1 ? 1
-                                        : Plan::warpgroups                     ? 2
-                                                                               : int(Plan::buffers);
+  static constexpr int weight_buffers = Plan::slots > 0                          ? int(Plan::slots)
+                                        : tiling_of<Problem, Plan>().stages == 1 ? 1
+                                        : Plan::warpgroups                       ? 2
+                                                           : int(Plan::buffers);
   static constexpr int input_buffers = int(tiling_of<Problem, Plan>().input_buffers);
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
 
@@ -2065,20 +2194,24 @@ struct Block {
     return reinterpret_cast<Staged*>(shared + tile.input_at +
                                      piece % input_buffers * int(tile.input_bytes));
   }
-  /// What tells that raw inputs have come.
-  __device__ __forceinline__ unsigned long long* barrier() const {
-    return reinterpret_cast<unsigned long long*>(shared + tiling_of<Problem, Plan>().input_at) - 1;
+  /// What tells that raw inputs have come, or pieces of any kind have come or gone.
+  __device__ __forceinline__ unsigned long long* barrier(int number = 0) const {
+    return reinterpret_cast<unsigned long long*>(shared + tiling_of<Problem, Plan>().barriers_at) +
+           number;
   }
-  __device__ __forceinline__ Stored* raw() const {
-    return reinterpret_cast<Stored*>(shared + tiling_of<Problem, Plan>().raw_at);
+  __device__ __forceinline__ Stored* raw(int piece = 0) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return reinterpret_cast<Stored*>(shared + tile.raw_at +
+                                     piece % int(tile.raw_buffers) * int(tile.raw_bytes));
   }
   /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
   __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    return Output(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
-                      at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
-                  shared + tile.output_at + (turn % unsigned(Plan::buffers)) * tile.output_bytes,
-                  at.channels(), at.d.size, at.h.size, at.w.size);
+    return Output(
+        output + at.image * tile.to_batch + at.first_channel() * tile.to_c + at.d.low * tile.to_d +
+            at.h.low * tile.to_h + at.w.low * tile.to_w,
+        shared + tile.output_at + turn % unsigned(tile.output_buffers) * tile.output_bytes,
+        at.channels(), at.d.size, at.h.size, at.w.size);
   }
 
   static constexpr int sweeps_listed =
@@ -2326,10 +2459,10 @@ struct Stage {
 //
 //     sums[64 cells][columns] += a[64 cells][8 words] * b[8 words][columns]
 //
-// Both operands are core matrices, 8 rows (cells or columns) of 16 bytes (4 words) after each
-// other, "no swizzle, K-major" in the PTX ISA ("Matrix-Descriptor Format", "Strides"). Warp w has
-// the sums of cells 16*w to 16*w + 15, as in mma.cuh. The products go on while the warps do other
-// things.
+// Operands in shared memory are core matrices, 8 rows (cells or columns) of 16 bytes (4 words)
+// after each other, "no swizzle, K-major" in the PTX ISA ("Matrix-Descriptor Format", "Strides").
+// Warp w has the sums of cells 16*w to 16*w + 15, as in mma.cuh. Cells may be in registers instead,
+// as fragments of warp_matrices.cuh. The products go on while the warps do other things.
 
 namespace phaseconv {
 
@@ -2359,8 +2492,10 @@ __device__ __forceinline__ void begin_products() {
 __device__ __forceinline__ void end_products() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
+/// For all but the latest `groups` groups that ended.
+template <int groups = 0>
 __device__ __forceinline__ void wait_for_products() {
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(groups) : "memory");
 }
 /// Keeps what the compiler does with sums on its side of this.
 template <int column_tiles, int cell_tiles>
@@ -2411,49 +2546,68 @@ __device__ __forceinline__ void pin(float (&sums)[column_tiles][cell_tiles][4]) 
 #define PHASECONV_NAMES_14 PHASECONV_NAMES_13 ",%52,%53,%54,%55"
 #define PHASECONV_NAMES_15 PHASECONV_NAMES_14 ",%56,%57,%58,%59"
 #define PHASECONV_NAMES_16 PHASECONV_NAMES_15 ",%60,%61,%62,%63"
-#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name)                    \
+#define PHASECONV_A(n0, n1, n2, n3) "{" n0 "," n1 "," n2 "," n3 "}"
+// With the products' first operand in shared memory (a), or in registers (a[0] to a[3]).
+#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name, ...)               \
   asm volatile(                                                                          \
       "{.reg .pred add; setp.eq.u32 add, 0, 0; wgmma.mma_async.sync.aligned."            \
       "m64n" shape ".f32." ab " {" PHASECONV_NAMES_##tiles "}, " a_name ", " b_name      \
                                                            ", add, 1, 1" transposed ";}" \
       : PHASECONV_TILES_##tiles                                                          \
-      : "l"(a), "l"(b));
-#define PHASECONV_PRODUCT(tiles, columns, a_name, b_name)                          \
-  if constexpr (count == tiles) {                                                  \
-    if constexpr (operands == Operands::tf32) {                                    \
-      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", a_name, b_name)        \
-    } else if constexpr (operands == Operands::f16) {                              \
-      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", a_name, b_name)   \
-    } else {                                                                       \
-      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", a_name, b_name) \
-    }                                                                              \
+      : __VA_ARGS__, "l"(b));
+#define PHASECONV_PRODUCT(tiles, columns, n0, n1, n2, n3, n4)                                    \
+  if constexpr (count == tiles) {                                                                \
+    if constexpr (in_shared && operands == Operands::tf32) {                                     \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", n0, n1, "l"(a))                      \
+    } else if constexpr (in_shared && operands == Operands::f16) {                               \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", n0, n1, "l"(a))                 \
+    } else if constexpr (in_shared) {                                                            \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", n0, n1, "l"(a))               \
+    } else if constexpr (operands == Operands::tf32) {                                           \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", PHASECONV_A(n0, n1, n2, n3), n4,     \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
+    } else if constexpr (operands == Operands::f16) {                                            \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4,   \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
+    } else {                                                                                     \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4, \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
+    }                                                                                            \
   }
 
-/// `sums[first .. first + count)[i] += a * b`, of `count` column tiles.
-template <int count, Operands operands, class Sums>
-__device__ __forceinline__ void multiply_shared(Sums& sums, int first, int i, unsigned long long a,
-                                                unsigned long long b){
-    PHASECONV_PRODUCT(1, "8", "%4", "%5") PHASECONV_PRODUCT(2, "16", "%8", "%9")
-        PHASECONV_PRODUCT(3, "24", "%12", "%13") PHASECONV_PRODUCT(4, "32", "%16", "%17")
-            PHASECONV_PRODUCT(5, "40", "%20", "%21") PHASECONV_PRODUCT(6, "48", "%24", "%25")
-                PHASECONV_PRODUCT(7, "56", "%28", "%29") PHASECONV_PRODUCT(8, "64", "%32", "%33")
-                    PHASECONV_PRODUCT(9, "72", "%36", "%37")
-                        PHASECONV_PRODUCT(10, "80", "%40", "%41")
-                            PHASECONV_PRODUCT(11, "88", "%44", "%45")
-                                PHASECONV_PRODUCT(12, "96", "%48", "%49")
-                                    PHASECONV_PRODUCT(13, "104", "%52", "%53")
-                                        PHASECONV_PRODUCT(14, "112", "%56", "%57")
-                                            PHASECONV_PRODUCT(15, "120", "%60", "%61")
-                                                PHASECONV_PRODUCT(16, "128", "%64", "%65")}
+/// `sums[first .. first + count)[i] += a * b`, of `count` column tiles. `a` is where cells lie in
+/// shared memory, or this lane's fragment of them, which stays as it is until they are waited for.
+template <int count, Operands operands, class Sums, class Cells>
+__device__ __forceinline__ void multiply_shared(Sums& sums, int first, int i, const Cells& a,
+                                                unsigned long long b) {
+  constexpr bool in_shared = sizeof(Cells) == 8;
+  PHASECONV_PRODUCT(1, "8", "%4", "%5", "%6", "%7", "%8")
+  PHASECONV_PRODUCT(2, "16", "%8", "%9", "%10", "%11", "%12")
+  PHASECONV_PRODUCT(3, "24", "%12", "%13", "%14", "%15", "%16")
+  PHASECONV_PRODUCT(4, "32", "%16", "%17", "%18", "%19", "%20")
+  PHASECONV_PRODUCT(5, "40", "%20", "%21", "%22", "%23", "%24")
+  PHASECONV_PRODUCT(6, "48", "%24", "%25", "%26", "%27", "%28")
+  PHASECONV_PRODUCT(7, "56", "%28", "%29", "%30", "%31", "%32")
+  PHASECONV_PRODUCT(8, "64", "%32", "%33", "%34", "%35", "%36")
+  PHASECONV_PRODUCT(9, "72", "%36", "%37", "%38", "%39", "%40")
+  PHASECONV_PRODUCT(10, "80", "%40", "%41", "%42", "%43", "%44")
+  PHASECONV_PRODUCT(11, "88", "%44", "%45", "%46", "%47", "%48")
+  PHASECONV_PRODUCT(12, "96", "%48", "%49", "%50", "%51", "%52")
+  PHASECONV_PRODUCT(13, "104", "%52", "%53", "%54", "%55", "%56")
+  PHASECONV_PRODUCT(14, "112", "%56", "%57", "%58", "%59", "%60")
+  PHASECONV_PRODUCT(15, "120", "%60", "%61", "%62", "%63", "%64")
+  PHASECONV_PRODUCT(16, "128", "%64", "%65", "%66", "%67", "%68")
+}
 #else  // what a host's compiler reads
 __device__ __forceinline__ void begin_products() {}
 __device__ __forceinline__ void end_products() {}
+template <int groups = 0>
 __device__ __forceinline__ void wait_for_products() {}
 template <int column_tiles, int cell_tiles>
 __device__ __forceinline__ void pin(float (&)[column_tiles][cell_tiles][4]) {}
-template <int count, Operands operands, class Sums>
-__device__ __forceinline__ void multiply_shared(Sums&, int, int, unsigned long long,
-                                                unsigned long long) {}
+template <int count, Operands operands, class Sums, class Cells>
+__device__ __forceinline__ void multiply_shared(Sums&, int, int, const Cells&, unsigned long long) {
+}
 #endif
 
 }  // namespace phaseconv
@@ -2464,7 +2618,7 @@ __device__ __forceinline__ void multiply_shared(Sums&, int, int, unsigned long l
 
 namespace phaseconv {
 
-template <class Problem, class Plan>
+template <class Problem, class Plan, class Team = AllThreads<Plan>>
 struct StageOperands {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
@@ -2490,36 +2644,55 @@ struct StageOperands {
   /// Channels first: from raw inputs that `fetch` brought, and that have come.
   __device__ __forceinline__ void arrange(const Stored* raw) const { rows<true>(raw); }
 
-  /// Starts to bring inputs as they lie in memory. `done` counts the bytes, and warps arrive there.
+  /// Inputs come as they lie in memory: a piece as one copy, or, as that takes a thread its time,
+  /// in many small ones.
+  static constexpr bool in_bulk = tiling_of<Problem, Plan>().bulk;
+  /// Threads that arrive once they have come.
+  static constexpr int fetchers = in_bulk ? Team::count / 32 : Team::count;
+
+  /// Starts to bring them; `done` counts the bytes, or waits for small copies.
   __device__ __forceinline__ void fetch(Stored* raw, unsigned long long* done) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_d = int(tile.in_d), rows = tile.raw_rows ? 1 : int(tile.in_h);
-    constexpr int all = all_chunks * channels * in_d * rows;
+    constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h);
+    constexpr int all = all_chunks * channels * int(tile.in_d) * rows;
     const Clip clip(*this);
-    // Neighbouring pieces for different warps: a warp's copies start one after the other.
-    constexpr int warps = threads / 32;
+    if constexpr (in_bulk) {
+      // Neighbouring pieces for different warps: a warp's copies start one after the other.
+      constexpr int warps = threads / 32;
 #pragma unroll 1
-    for (int piece = int(threadIdx.x) % 32 * warps + int(threadIdx.x) / 32; piece < all;
-         piece += threads) {
-      const int h = piece % rows, d = piece / rows % in_d, channel = piece / (rows * in_d);
-      const Own own(*this, channel / channels);
-      const Piece at(*this, clip, d, h);
-      if (!at.exists || !own.has(channel % channels)) continue;
-      const Index from = (own.group * tile.ic + own.channel + channel % channels) * from_channel +
-                         at.start - at.shift;
-      const unsigned bytes = unsigned(round_up(at.shift + at.length, unit) * sizeof(Stored));
-      expect_bytes(done, bytes);
-      bulk_copy_to_shared(
-          raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h), input + from,
-          bytes, done);
+      for (int number = Team::number() % 32 * warps + Team::number() / 32; number < all;
+           number += threads) {
+        const RawCopy copy(*this, clip, raw, number);
+        if (copy.count == 0) continue;
+        const unsigned bytes = unsigned(copy.count) * unsigned(sizeof(Stored));
+        expect_bytes(done, bytes);
+        bulk_copy_to_shared(copy.to, copy.from, bytes, done);
+      }
+      __syncwarp();
+      if (Team::number() % 32 == 0) arrive(done);
+    } else {
+      constexpr int lanes = lanes_of(all, int(tile.raw_piece) / unit);
+      constexpr int turns = int(parts(int(tile.raw_piece) / unit, lanes));
+      const int end = threads % lanes == 0 || Team::number() < threads / lanes * lanes ? all : 0;
+#pragma unroll 2
+      for (int number = Team::number() / lanes; number < end; number += threads / lanes) {
+        const RawCopy copy(*this, clip, raw, number);
+#pragma unroll 2
+        for (int turn = 0; turn < turns; ++turn) {
+          const int x = (turn * lanes + Team::number() % lanes) * unit;
+          const bool exists = x < copy.count;
+          if (x < int(tile.raw_piece)) {
+            copy_to_shared<16>(copy.to + x, exists ? copy.from + x : input, exists);
+          }
+        }
+      }
+      arrive_after_copies(done);
     }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) arrive(done);
   }
 
  private:
   static constexpr bool last = Problem::channels_last;
-  static constexpr int threads = int(Plan::threads);
+  static constexpr int threads = Team::count;
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
   static constexpr int channels = 4 * per_word;                             ///< of a chunk
   static constexpr int chunks = int(tiling_of<Problem, Plan>().words) / 4;  ///< of a group
@@ -2588,6 +2761,41 @@ struct StageOperands {
     }
   };
 
+  /// A piece by its number: nothing where there is none.
+  struct RawCopy {
+    Stored* to;
+    const Stored* from;
+    int count;  ///< elements
+    __device__ __forceinline__ RawCopy(const StageOperands& stage, const Clip& clip, Stored* raw,
+                                       int number) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h), in_d = int(tile.in_d);
+      const int h = number % rows, d = number / rows % in_d, channel = number / (rows * in_d);
+      const Own own(stage, channel / channels);
+      const Piece at(stage, clip, d, h);
+      count =
+          at.exists && own.has(channel % channels) ? int(round_up(at.shift + at.length, unit)) : 0;
+      to = raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h);
+      from = stage.input + (own.group * tile.ic + own.channel + channel % channels) * from_channel +
+             at.start - at.shift;
+    }
+  };
+
+  /// How many threads go along a line of `length` pieces: many, but all take few turns.
+  static __device__ constexpr int turns_of(int lanes, int lines, int length) {
+    return int(parts(lines, threads / lanes) * parts(length, lanes));
+  }
+  static __device__ constexpr int lanes_of(int lines, int length) {
+    const int most_lanes = int(least(length, threads));
+    int fewest = 1 << 30;
+    for (int lanes = 1; lanes <= most_lanes; ++lanes) {
+      fewest = int(least(fewest, turns_of(lanes, lines, length)));
+    }
+    int lanes = most_lanes;
+    while (turns_of(lanes, lines, length) * 8 > fewest * 9) --lanes;
+    return lanes;
+  }
+
   /// Channels first: lanes along w, each gathers the channels of its position.
   template <bool from_raw>
   __device__ __forceinline__ void rows(const Stored* raw) const {
@@ -2597,22 +2805,24 @@ struct StageOperands {
     constexpr bool rare = tile.raw && !from_raw;  // not aligned: less code to compile
     // Two positions at a time where a word of raw inputs holds them.
     constexpr int at_once = from_raw && per_word == 2 ? 2 : 1;
-    constexpr int lanes = lanes_for(in_w / at_once + at_once - 1);
+    constexpr int lanes = lanes_of(all, in_w / at_once + at_once - 1);
     constexpr int turns = int(parts(in_w + at_once - 1, lanes * at_once));
+    if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
     const Clip clip(*this);
-#pragma unroll(rare ? 1 : 2)
-    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+#pragma unroll(rare ? 1 : Team::ahead)
+    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
       const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
       const Own own(*this, chunk);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) && own.has(0);
       // Where there is nothing, no address is formed from what is there.
       uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
-      const int lane = int(threadIdx.x) % lanes;
+      const int lane = Team::number() % lanes;
       if constexpr (from_raw) {
-        const int first = chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
-                          (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
-                          Piece(*this, clip, d, h).shift + i_w - clip.low_w;
+        const int first = there ? chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
+                                      (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
+                                      Piece(*this, clip, d, h).shift + i_w - clip.low_w
+                                : 0;
 #pragma unroll 4
         for (int turn = 0; turn < turns; ++turn) {
           if constexpr (at_once == 2) {
@@ -2650,15 +2860,13 @@ struct StageOperands {
     constexpr int in_w = int(tile.in_w);
     const unsigned mask =
         there ? (exists_w(x) ? 0xffffu : 0u) | (exists_w(x + 1) ? ~0xffffu : 0u) : 0;
-    unsigned both[channels] = {};
-    if (mask != 0) {
+    // What lies around is read too, and masked: nothing waits for a branch.
+    const int at = int(least(x + (x & 1), in_w / 2 * 2));
+    unsigned both[channels];
 #pragma unroll
-      for (int i = 0; i < channels; ++i) {
-        if (own.has(i)) {
-          both[i] =
-              mask & *reinterpret_cast<const unsigned*>(from + x + (x & 1) + i * int(tile.raw_c));
-        }
-      }
+    for (int i = 0; i < channels; ++i) {
+      both[i] = (own.has(i) ? mask : 0u) &
+                *reinterpret_cast<const unsigned*>(from + at + i * int(tile.raw_c));
     }
     unsigned first[4], second[4];
 #pragma unroll
@@ -2682,7 +2890,7 @@ struct StageOperands {
     constexpr int turns = int(parts(all_chunks, lanes));
     constexpr bool rare = could_be_whole && !whole;
 #pragma unroll(rare ? 1 : 4)
-    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+    for (int position = Team::number() / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) &&
@@ -2692,7 +2900,7 @@ struct StageOperands {
       uint4* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
 #pragma unroll
       for (int turn = 0; turn < turns; ++turn) {
-        const int chunk = turn * lanes + int(threadIdx.x) % lanes;
+        const int chunk = turn * lanes + Team::number() % lanes;
         if (all_chunks % lanes != 0 && chunk >= all_chunks) continue;
         const Own own(*this, chunk);
         const Stored* const at = from + own.group * tile.ic + own.channel;
@@ -2718,10 +2926,14 @@ struct StageOperands {
     unsigned word[4] = {};
 #pragma unroll
     for (int i = 0; i < channels; ++i) {
+      const bool has = exists && own.has(i);
       Stored element = 0;
-      if (exists && own.has(i)) {
-        element =
-            from_raw ? from[i * tiling_of<Problem, Plan>().raw_c] : __ldg(from + i * from_channel);
+      if constexpr (from_raw) {
+        // What lies around is read too: nothing waits for a branch.
+        const Stored any = from[i * tiling_of<Problem, Plan>().raw_c];
+        element = has ? any : Stored(0);
+      } else if (has) {
+        element = __ldg(from + i * from_channel);
       }
       if constexpr (per_word == 2) {
         word[i / 2] |= unsigned(element) << i % 2 * 16;
@@ -3040,6 +3252,7 @@ struct ThePlan {
   static constexpr int threads = 256;
   static constexpr int buffers = 1;
   static constexpr bool warpgroups = true;
+  static constexpr int slots = 0;
   static __device__ int first_use(int i) { return list_of_first_use[i]; }
   static __device__ int step(int i) { return list_of_step[i]; }
   static __device__ int used_tiles(int i) { return list_of_used_tiles[i]; }
@@ -3049,10 +3262,10 @@ struct ThePlan {
 
 using Kernel = PhaseWgmma<TheProblem, ThePlan>;
 static_assert(Kernel::blocks == 2496, "the host launches another number of blocks");
-static_assert(Kernel::shared_bytes == 207744, "the host asks for another size of shared memory");
+static_assert(Kernel::shared_bytes == 208000, "the host asks for another size of shared memory");
 static_assert(Kernel::Packed::bytes == 393216, "the host allocates another size of packed weights");
 
-extern "C" __global__ __launch_bounds__(ThePlan::threads, 1)
+extern "C" __global__ __launch_bounds__(256, 1)
 void phaseconv_run_0(const Kernel::Stored* input, const Kernel::Packed::Word* packed,
     const Kernel::Stored* bias, Kernel::Stored* output) {
   Kernel{input, packed, bias, output}.run();
@@ -3079,7 +3292,7 @@ const Grid packs[] = {
     {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_pack_0), 385, 256, 0, 0},
 };
 const Grid runs[] = {
-    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 2496, 256, 207744, 1},
+    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 2496, 256, 208000, 1},
 };
 
 // Launches on a stream of a device; the device that is current stays so. Null, or what went wrong.

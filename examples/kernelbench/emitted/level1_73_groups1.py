@@ -1,7 +1,7 @@
 """ModelNew, with its transposed convolutions computed by CUDA kernels for these sizes alone:
 
     n4,ic32,oc32,i32x64x128,k3,s2,p1,tf32
-        phase_mma:cells64,threads256,box1x1x64,block32,columns32,groups1,inputs32,buffers1,resident1
+        phase_stream:cells64,threads384,box2x1x64,block32,columns256,groups1,inputs8,buffers2,slots2,resident1
 
 Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
 needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
@@ -209,6 +209,12 @@ PHASECONV_FUNCTION Index round_up(Index value, Index unit) { return parts(value,
 PHASECONV_FUNCTION Index congruent(Index value, Index like, Index unit) {
   return value + ((like - value) % unit + unit) % unit;
 }
+/// Bits that are set.
+PHASECONV_FUNCTION Index bits_of(unsigned mask) {
+  Index count = 0;
+  for (; mask != 0; mask &= mask - 1) ++count;
+  return count;
+}
 PHASECONV_FUNCTION Index power_of_two_from(Index value) {
   Index power = 1;
   while (power < value) power *= 2;
@@ -291,7 +297,9 @@ struct TF32 : F32 {
 // Warps load their operands (mma), or warpgroups, four warps, name them where they lie in shared
 // memory (wgmma). Then a position's inputs lie together, 16 bytes of them in each plane of chunks,
 // and a warpgroup's cells are 64 staged positions after each other: those between the rows of a box
-// are computed too, and dropped.
+// are computed too, and dropped. Or weights come in pieces while they multiply (slots): then they
+// load the inputs of any 64 cells from there, and steps are sorted by the columns that they are
+// used for.
 //
 // layout.cuh says where all of it lies, numbering.cuh how cells, columns and k are counted.
 
@@ -315,10 +323,27 @@ struct TilePlan {
   Index input_block = 1;                  ///< input channels staged at a time, of each group
   Index cell_tile = 16;                   ///< cells of a warp, a multiple of 16
   Index column_tile = 8;                  ///< columns of a warp, a multiple of 8
-  Index threads = 128;
-  Index buffers = 1;  ///< for inputs and for outputs; two: no tile waits for the one before it.
-                      ///< Warpgroups: for outputs alone
+  Index threads = 128;  ///< but where weights come in pieces: as many as there are units
+  Index buffers = 1;    ///< for inputs and for outputs; two: no tile waits for the one before it.
+                        ///< Warpgroups: for outputs alone
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
+  Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
+};
+
+/// Steps whose products are under way at the same time, and batches that follow which are like it.
+inline constexpr int kMostSteps = 4;
+struct StepBatch {
+  int count;   ///< steps of a batch
+  int repeat;  ///< batches
+  bool piece;  ///< a piece of weights begins with it; of several batches a table tells
+  unsigned tiles[kMostSteps];  ///< column tiles that each step is used for, one bit each
+};
+/// With more kinds of steps all are of one kind, and multiply zeros.
+inline constexpr int kMostKinds = 8;
+/// What is unrolled has a batch of its own for every step, at worst.
+inline constexpr int kMostBatches = 32;
+struct StepBatches {
+  StepBatch at[kMostBatches];
 };
 
 /// Steps with so few matrix instructions are unrolled: what they read and use is part of the code.
@@ -326,6 +351,14 @@ inline constexpr Index kMostFoldedProducts = 512;
 inline constexpr Index kMostFoldedSteps = 32;
 /// The same for warpgroups.
 inline constexpr Index kMostFoldedWarpgroupProducts = 192;
+/// Beside other work, smaller copies are left to many threads.
+inline constexpr Index kLeastBulkBytes = 1024;
+/// Weights that come in pieces: the bytes of one, unless a step has more.
+inline constexpr Index kPieceBytes = 16 * 1024;
+/// The same where weights come in pieces.
+inline constexpr Index kMostStreamedProducts = 96;
+/// Column tiles of an instruction.
+inline constexpr Index kMostProductTiles = 16;
 /// Up to so many columns, float32 multiplies with both parts of weights at once.
 inline constexpr Index kMostJoinedColumns = 32;
 
@@ -356,7 +389,7 @@ struct Tiling {
   Index cells, cell_chunks;
   Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
   Index units;  ///< chunks of cells \xd7 groups \xd7 sweeps: a warp or warpgroup computes one at a time
-  Index input_buffers;
+  Index input_buffers, raw_buffers, output_buffers;
   Index warps, workers, rounds;
 
   // Boxes along the axes, and tiles in all.
@@ -376,6 +409,7 @@ struct Tiling {
   bool raw;
   bool raw_rows;              ///< the rows of a plane are one piece
   Index raw_piece;            ///< elements of a piece
+  bool bulk;                  ///< a piece is one copy
   Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
   // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
@@ -402,9 +436,10 @@ struct Tiling {
   Index packed_bytes;                   ///< of the whole problem
   Index table_numbers;                  ///< that code which is not unrolled looks up
 
-  // Shared memory in bytes, in this order: weights, table, bias, buffers of inputs, of outputs.
-  // Weights that come with each stage have as many buffers as the inputs.
-  Index weight_bytes, table_at, bias_at, input_at, input_bytes, raw_at, output_at, output_bytes;
+  // Shared memory in bytes, in this order: weights, table, bias, barriers, buffers of inputs, of
+  // outputs. Weights that come with each stage have as many buffers as the inputs, or are pieces.
+  Index weight_bytes, table_at, bias_at, barriers, barriers_at, input_at, input_bytes, raw_at,
+      raw_bytes, output_at, output_bytes;
   Index shared_bytes;
 
   PHASECONV_FUNCTION Tiling(const TileProblem& p, const TilePlan& q) : problem(p), plan(q) {
@@ -480,8 +515,25 @@ struct Tiling {
   /// The tap, as an offset into a kernel [kd][kh][kw], from a neighbour to a phase; -1: none.
   PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const;
 
+  /// Steps of a batch, where weights come in pieces, of which a piece has whole ones: as many as
+  /// there are registers for the inputs of three batches beside the sums.
+  PHASECONV_FUNCTION int steps_together() const {
+    const Index sums = sum_registers();
+    return int(most(least(kMostSteps, ((sums <= 64 ? 112 : 160) - sums) / batch_registers(1)), 1));
+  }
+  PHASECONV_FUNCTION Index sum_registers() const {
+    return 4 * cell_tiles * sweep_tiles * (problem.split ? 2 : 1);
+  }
+  PHASECONV_FUNCTION Index batch_registers(Index count) const {
+    return 3 * count * 4 * cell_tiles * (problem.split ? 2 : 1);
+  }
+
   /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
+  /// Column tiles of a sweep that a tap leads to from a neighbour.
+  PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
+  /// How many sets of tiles they have; more than `kMostKinds` are not counted.
+  PHASECONV_FUNCTION Index kinds_of_neighbours() const;
 
  private:
   PHASECONV_FUNCTION void cut() {
@@ -493,7 +545,7 @@ struct Tiling {
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
     words = parts(least(q.input_block, ic), per_word);
-    if (warpgroups) words = round_up(words, 4);
+    if (warpgroups) words = round_up(words, q.slots > 0 ? 8 : 4);
     stages = parts(ic, words * per_word);
     group_blocks = parts(p.groups, q.group_block);
     channel_blocks = parts(oc, q.channel_block);
@@ -531,8 +583,11 @@ struct Tiling {
   }
 
   PHASECONV_FUNCTION void share_work() {
-    input_buffers = plan.warpgroups ? 1 : plan.buffers;
-    warps = plan.threads / 32;
+    const bool streams = plan.slots > 0;
+    input_buffers = plan.warpgroups && !streams ? 1 : plan.buffers;
+    raw_buffers = streams ? 2 : 1;
+    output_buffers = streams ? 1 : plan.buffers;
+    warps = streams ? 4 * units : plan.threads / 32;
     workers = plan.warpgroups ? warps / 4 : warps;
     rounds = parts(units, workers);
   }
@@ -545,7 +600,7 @@ struct Tiling {
   /// Sets how cells are numbered; returns how many numbers that takes.
   PHASECONV_FUNCTION Index number_cells() {
     const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
-    if (!plan.warpgroups) {
+    if (!plan.warpgroups || plan.slots > 0) {
       rows_w = box_w;
       rows_d = box_h * box_w;
       return box_d * rows_d;
@@ -587,7 +642,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     in_w = round_up(lead + in_w, chunk);
   }
   const Index all_words = q.group_block * words;
-  raw = raw_rows = false;
+  raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = 0;
   if (warpgroups) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
@@ -605,8 +660,9 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     raw_h = raw_rows ? p.w.input : raw_piece;
     raw_d = raw_rows ? raw_piece : in_h * raw_piece;
     raw_c = in_d * raw_d;
+    bulk = q.slots == 0 || raw_piece * p.element_bytes >= kLeastBulkBytes;
     // Products of the last cells read beyond.
-    input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + 63;
+    input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + (q.slots > 0 ? 0 : 63);
   } else if (p.channels_last) {
     // Eight cells and four words of a fragment lie in 32 different banks, and 16-byte copies stay
     // aligned.
@@ -705,7 +761,19 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
-  if (warpgroups) {
+  if (q.slots > 0) {
+    // All products are as wide: the compiler puts none after the other that has other sums.
+    const Index kinds = kinds_of_neighbours();
+    tiles_left_out = kinds <= kMostKinds;
+    const Index alike = kinds == 1 || !tiles_left_out ? sweep_tiles : most(channel_columns / 8, 1);
+    product_tiles = least(alike, kMostProductTiles);
+    while (alike % product_tiles != 0) --product_tiles;
+    joined = false;
+    const Index products = cell_tiles * (p.split ? 3 : 1) * words / 8 *
+                           (kinds == 1 ? neighbours * sweep_tiles / product_tiles
+                                       : taps * channel_columns / 8 / product_tiles);
+    folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
+  } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
     const Index own = channel_columns / 8;
     const bool apart = step_has_one && channel_columns % 8 == 0 && sweep_tiles % own == 0 &&
@@ -725,11 +793,18 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
     folded = sweeps == 1 && steps <= kMostFoldedSteps && products <= kMostFoldedProducts;
     tiles_left_out = folded && step_has_one && channel_columns % 8 == 0;
   }
-  steps_left_out = !folded && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
+  steps_left_out =
+      !folded && q.slots == 0 && step_has_one && channel_columns % (8 * sweep_tiles) == 0;
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
-  fragments =
-      tiles_left_out ? taps * (neighbour_words / 8) * (channel_columns / 8) : uses * sweep_tiles;
+  fragments = uses * sweep_tiles;
+  if (tiles_left_out && channel_columns % 8 == 0) {
+    fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
+  } else if (tiles_left_out) {
+    fragments = 0;
+    for (Index n = 0; n < neighbours; ++n) fragments += bits_of(tiles_of(0, n));
+    fragments *= neighbour_words / 8;
+  }
   lane_words = p.split ? 4 : 2;
   weight_words = q.group_block * fragments * 32 * lane_words;
   packed_bytes = 4 * group_blocks * channel_blocks * stages * weight_words;
@@ -743,18 +818,28 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const TilePlan& q = plan;
   const bool warpgroups = q.warpgroups;
   const Index unit = 16 / p.element_bytes, all_words = q.group_block * words;
+  const bool streams = q.slots > 0;
   weight_bytes = weight_words * 4;
-  table_at = weight_bytes * (stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
+  if (streams) {
+    const Index batch_bytes = steps_together() * sweep_tiles * 32 * lane_words * 4;
+    weight_bytes = round_up(least(weight_bytes, most(batch_bytes, kPieceBytes)), 128);
+  }
+  table_at = weight_bytes * (streams ? q.slots : stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
   bias_at = table_at + round_up(4 * table_numbers, 16);
-  input_at = round_up(bias_at + out_c * 4 + (raw ? 8 : 0), 128);
+  barriers =
+      (streams ? 2 * (q.slots + input_buffers + output_buffers) : 0) + (raw ? raw_buffers : 0);
+  barriers_at = round_up(bias_at + out_c * 4, 8);
+  input_at = round_up(barriers_at + 8 * barriers, 128);
   input_bytes = round_up(input_count * staged_size, 128);
   raw_at = input_at + input_buffers * input_bytes;
-  output_at = raw_at + round_up(raw ? all_words * per_word * raw_c * p.element_bytes : 0, 128);
+  // Beyond the last channel a row of whatever is there is read, and dropped.
+  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + in_w) * p.element_bytes : 0, 128);
+  output_at = raw_at + raw_buffers * raw_bytes;
   output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
-  shared_bytes = output_at + q.buffers * output_bytes;
+  shared_bytes = output_at + output_buffers * output_bytes;
   // An instruction reads 64 positions of two chunks that lie x_word apart. compute-sanitizer takes
   // them for 2048 bytes in a row; so many are there.
-  if (warpgroups) shared_bytes = most(shared_bytes, raw_at + 1024);
+  if (warpgroups && !streams) shared_bytes = most(shared_bytes, raw_at + 1024);
 }
 
 }  // namespace phaseconv
@@ -880,14 +965,33 @@ PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number)
 }
 
 PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
+  if (tiles_left_out || steps_left_out) return tiles_of(sweep, k_neighbour(step * 8));
+  return unsigned((Index{1} << sweep_tiles) - 1);
+}
+
+PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number) const {
   unsigned mask = 0;
   for (Index tile = 0; tile < sweep_tiles; ++tile) {
-    const Index column = (sweep * sweep_tiles + tile) * 8;
-    const bool used = !(tiles_left_out || steps_left_out) ||
-                      tap(k_neighbour(step * 8), column / channel_columns) >= 0;
-    if (used) mask |= 1u << tile;
+    const Index first = (sweep * sweep_tiles + tile) * 8;
+    for (Index column = first; column < first + 8; column += channel_columns) {
+      if (tap(neighbour_number, column / channel_columns) >= 0) mask |= 1u << tile;
+    }
   }
   return mask;
+}
+
+PHASECONV_FUNCTION Index Tiling::kinds_of_neighbours() const {
+  unsigned masks[kMostKinds] = {};
+  Index count = 0;
+  for (Index n = 0; n < neighbours && count <= kMostKinds; ++n) {
+    const unsigned mask = tiles_of(0, n);
+    Index at = 0;
+    while (at < count && masks[at] != mask) ++at;
+    if (at < count) continue;
+    if (count < kMostKinds) masks[count] = mask;
+    ++count;
+  }
+  return count;
 }
 
 }  // namespace phaseconv
@@ -1018,6 +1122,11 @@ __device__ __forceinline__ void arrive(unsigned long long* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                : "memory");
 }
+/// Arrives there once this thread's copies of copy_to_shared have come.
+__device__ __forceinline__ void arrive_after_copies(unsigned long long* barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
+               : "memory");
+}
 /// Waits until the barrier was passed an odd (parity 0) or even number of times.
 __device__ __forceinline__ void wait_for_barrier(unsigned long long* barrier, unsigned parity) {
   asm volatile(
@@ -1045,6 +1154,7 @@ __device__ __forceinline__ void bulk_copy_to_shared(void*, const void*, unsigned
 __device__ __forceinline__ void start_barrier(unsigned long long*, int) {}
 __device__ __forceinline__ void expect_bytes(unsigned long long*, unsigned) {}
 __device__ __forceinline__ void arrive(unsigned long long*) {}
+__device__ __forceinline__ void arrive_after_copies(unsigned long long*) {}
 __device__ __forceinline__ void wait_for_barrier(unsigned long long*, unsigned) {}
 template <int groups>
 __device__ __forceinline__ void wait_for_bulk_reads() {}
@@ -1093,6 +1203,15 @@ __device__ __forceinline__ void load_turned(unsigned (&a)[4], const void* place)
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
                : "r"(shared_address(place))
+               : "memory");
+}
+
+/// The words a of 16 cells that lie in shared memory cell by cell, four words in 16 bytes: lane
+/// 8*i + r names the place of cell r (i even) or r + 8, words 0 to 3 (i < 2) or 4 to 7.
+__device__ __forceinline__ void load_cells(unsigned (&a)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(address)
                : "memory");
 }
 
@@ -1241,7 +1360,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::warpgroups});
+       Plan::warpgroups, Plan::slots});
   return tiling;
 }
 
@@ -1584,186 +1703,20 @@ struct Unit {
 
 }  // namespace phaseconv
 
-// Stages the inputs of a tile's cells in shared memory, with zeros where there is no input, so that
-// the products need no bounds. With channels first what is staged is what lies in memory, row by
-// row of each channel; with channels last it is 32-bit words, position by position. All is copied
-// in the background, 16 or 4 bytes at a time where the alignment allows, but for the rest: elements
-// of 16 bits that lie alone, or become float32.
-
-namespace phaseconv {
-
-/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
-PHASECONV_FUNCTION int lanes_for(int length) {
-  int best = 1;
-  for (int lanes = 2; lanes <= 32; lanes *= 2) {
-    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
-    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
-    if (with * 10 <= without * 11) best = lanes;
-  }
-  return best;
-}
-
-template <class Problem, class Plan>
-struct Stage {
-  using Element = typename Problem::Element;
-  using Stored = typename Element::Stored;
-  static constexpr bool last = Problem::channels_last;
-  /// What is staged.
-  using Staged = typename Choose<(tiling_of<Problem, Plan>().staged_size == 2), unsigned short,
-                                 unsigned>::Type;
-
-  const Stored* input;  ///< of the tile's image
-  Staged* staged;
-  int group;          ///< the tile's first one
-  int first_channel;  ///< of each group, staged now
-  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
-
-  __device__ __forceinline__ void operator()() const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    if constexpr (last) {
-      if (fours && aligned(16)) {
-        positions<4, true>();
-      } else if (words_in_place && aligned(4)) {
-        positions<1, true>();
-      } else {
-        positions<1, false>();
-      }
-    } else if (tile.wide && aligned(16)) {
-      rows<tile.wide ? 16 : size>();
-    } else {
-      rows<size>();
-    }
-  }
-
-  /// The word of a matrix product that begins at a staged element.
-  static __device__ __forceinline__ unsigned word(const Staged* at) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    if constexpr (sizeof(Staged) == 4) {
-      return *at;
-    } else if constexpr (per_word == 2) {
-      return unsigned(at[0]) | unsigned(at[tile.x_channel]) << 16;
-    } else {
-      return __float_as_uint(Element::value(*at));
-    }
-  }
-
- private:
-  static constexpr int threads = int(Plan::threads);
-  static constexpr int size = int(sizeof(Stored));
-  static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
-  static constexpr Index from_channel =
-      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
-  static constexpr Index from_w = last ? Problem::in_channels : 1;
-  static constexpr Index from_h = from_w * Problem::w.input;
-  static constexpr Index from_d = from_h * Problem::h.input;
-
-  /// Channels last: words are staged as they lie in memory, or four of them together, where inputs
-  /// are aligned.
-  static constexpr bool words_in_place =
-      size * per_word == 4 && tiling_of<Problem, Plan>().ic % per_word == 0 &&
-      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
-  static constexpr bool fours = words_in_place && tiling_of<Problem, Plan>().words % 4 == 0 &&
-                                tiling_of<Problem, Plan>().x_w % 4 == 0 &&
-                                tiling_of<Problem, Plan>().ic % (4 * per_word) == 0;
-
-  __device__ __forceinline__ bool aligned(int bytes) const {
-    return reinterpret_cast<unsigned long long>(input) % bytes == 0;
-  }
-
-  // Inputs that are not aligned are `rare`: they get less code, which compilers take long for.
-
-  /// Channels first: rows of each channel, so many bytes at a time.
-  template <int bytes>
-  __device__ __forceinline__ void rows() const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int channels = int(tile.words) * per_word;  // of a group
-    constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
-    constexpr int count = bytes / size;
-    constexpr bool rare = tile.wide && bytes == size;
-    constexpr int lanes = lanes_for(in_w / count);
-    constexpr int turns = int(parts(in_w, lanes * count));
-#pragma unroll 1
-    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
-      const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
-      const int own_channel = first_channel + channel % channels;
-      const int own_group = group + channel / channels;
-      const bool there =
-          unsigned(i_d + d) < unsigned(Problem::d.input) &&
-          unsigned(i_h + h) < unsigned(Problem::h.input) &&
-          (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
-          (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
-      // Where there is nothing, no address is formed from what is there.
-      const Stored* const from = there
-                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
-                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
-                                     : input;
-      Staged* const to =
-          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
-      // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
-#pragma unroll(rare ? 1 : 4)
-      for (int turn = 0; turn < turns; ++turn) {
-        const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
-        if (in_w % (lanes * count) != 0 && x >= in_w) continue;
-        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
-        if constexpr (bytes == 2) {
-          to[x] = exists ? __ldg(from + x) : Stored(0);
-        } else {
-          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
-        }
-      }
-    }
-  }
-
-  /// Channels last: the words of each position, `count` at a time; in place: as they are.
-  template <int count, bool in_place>
-  __device__ __forceinline__ void positions() const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int words = int(tile.words), all_words = int(tile.plan.group_block) * words;
-    constexpr int all = int(tile.in_d) * in_h * in_w;
-    constexpr int lanes = lanes_for(all_words / count);
-    constexpr bool rare = (fours && count == 1) || (words_in_place && !in_place);
-#pragma unroll(rare ? 1 : 2)
-    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
-      const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
-      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
-                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
-                         unsigned(i_w + w) < unsigned(Problem::w.input);
-      const Stored* const from =
-          there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
-      Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
-#pragma unroll(rare ? 1 : 4)
-      for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
-        const int own_group = group + x / words;
-        const int channel = first_channel + x % words * per_word;
-        const int left =
-            there && (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups)
-                ? int(tile.ic) - channel
-                : 0;  // channels of the group from here on
-        const Stored* const own = from + own_group * tile.ic + channel;
-        if constexpr (in_place) {
-          copy_to_shared<4 * count>(to + x, left > 0 ? own : input, left > 0);
-        } else if constexpr (per_word == 2) {
-          const unsigned lower = left > 0 ? unsigned(__ldg(own)) : 0u;
-          const unsigned upper = left > 1 ? unsigned(__ldg(own + 1)) : 0u;
-          to[x] = lower | upper << 16;
-        } else {
-          to[x] = left > 0 ? __float_as_uint(Element::value(__ldg(own))) : 0u;
-        }
-      }
-    }
-  }
-};
-
-}  // namespace phaseconv
-
 // The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie
 // as they will in memory: at the same offset modulo 16 bytes, and without gaps wherever the box
 // covers an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in
 // 16-byte stores, the few elements before and after it one by one. Every output is written once.
 
 namespace phaseconv {
+
+/// Who does something: all threads of a block.
+template <class Plan>
+struct AllThreads {
+  static constexpr int count = int(Plan::threads);
+  static constexpr int ahead = 2;  ///< pieces that a thread has under way, as registers allow
+  static __device__ __forceinline__ int number() { return int(threadIdx.x); }
+};
 
 template <class Problem, class Plan>
 struct Writer {
@@ -1811,12 +1764,13 @@ struct Writer {
 
   /// From shared memory to memory. Every thread has passed `fence_before_bulk_copies` and a barrier
   /// since the last write.
+  template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
     if constexpr (has_bulk_copies) {
       // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
       constexpr int together = 2 * unit;
-      const int own = threadIdx.x % together;
-      for (int run = threadIdx.x / together; run < runs(); run += int(Plan::threads) / together) {
+      const int own = Team::number() % together;
+      for (int run = Team::number() / together; run < runs(); run += Team::count / together) {
         const Run at(*this, run);
         if (own == 0 && at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
@@ -1826,8 +1780,8 @@ struct Writer {
       }
       commit_bulk_copies();
     } else {
-      const int lane = threadIdx.x % 32;
-      for (int run = threadIdx.x / 32; run < runs(); run += int(Plan::threads) / 32) {
+      const int lane = Team::number() % 32;
+      for (int run = Team::number() / 32; run < runs(); run += Team::count / 32) {
         const Run at(*this, run);
         if (lane < at.head) at.to[lane] = at.from[lane];
         for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
@@ -2222,9 +2176,10 @@ struct Block {
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
   static constexpr int threads = int(Plan::threads);
-  static constexpr int weight_buffers = tiling_of<Problem, Plan>().stages == 1 ? 1
-                                        : Plan::warpgroups                     ? 2
-                                                                               : int(Plan::buffers);
+  static constexpr int weight_buffers = Plan::slots > 0                          ? int(Plan::slots)
+                                        : tiling_of<Problem, Plan>().stages == 1 ? 1
+                                        : Plan::warpgroups                       ? 2
+                                                           : int(Plan::buffers);
   static constexpr int input_buffers = int(tiling_of<Problem, Plan>().input_buffers);
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
 
@@ -2255,20 +2210,24 @@ struct Block {
     return reinterpret_cast<Staged*>(shared + tile.input_at +
                                      piece % input_buffers * int(tile.input_bytes));
   }
-  /// What tells that raw inputs have come.
-  __device__ __forceinline__ unsigned long long* barrier() const {
-    return reinterpret_cast<unsigned long long*>(shared + tiling_of<Problem, Plan>().input_at) - 1;
+  /// What tells that raw inputs have come, or pieces of any kind have come or gone.
+  __device__ __forceinline__ unsigned long long* barrier(int number = 0) const {
+    return reinterpret_cast<unsigned long long*>(shared + tiling_of<Problem, Plan>().barriers_at) +
+           number;
   }
-  __device__ __forceinline__ Stored* raw() const {
-    return reinterpret_cast<Stored*>(shared + tiling_of<Problem, Plan>().raw_at);
+  __device__ __forceinline__ Stored* raw(int piece = 0) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    return reinterpret_cast<Stored*>(shared + tile.raw_at +
+                                     piece % int(tile.raw_buffers) * int(tile.raw_bytes));
   }
   /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
   __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    return Output(output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
-                      at.d.low * tile.to_d + at.h.low * tile.to_h + at.w.low * tile.to_w,
-                  shared + tile.output_at + (turn % unsigned(Plan::buffers)) * tile.output_bytes,
-                  at.channels(), at.d.size, at.h.size, at.w.size);
+    return Output(
+        output + at.image * tile.to_batch + at.first_channel() * tile.to_c + at.d.low * tile.to_d +
+            at.h.low * tile.to_h + at.w.low * tile.to_w,
+        shared + tile.output_at + turn % unsigned(tile.output_buffers) * tile.output_bytes,
+        at.channels(), at.d.size, at.h.size, at.w.size);
   }
 
   static constexpr int sweeps_listed =
@@ -2337,121 +2296,172 @@ struct Block {
 
 }  // namespace phaseconv
 
-// What a warp does with the staged inputs of its cells: it loads them as fragments, step by step,
-// and multiplies them with those of the weights (mma.cuh).
+// Stages the inputs of a tile's cells in shared memory, with zeros where there is no input, so that
+// the products need no bounds. With channels first what is staged is what lies in memory, row by
+// row of each channel; with channels last it is 32-bit words, position by position. All is copied
+// in the background, 16 or 4 bytes at a time where the alignment allows, but for the rest: elements
+// of 16 bits that lie alone, or become float32.
 
 namespace phaseconv {
 
+/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
+PHASECONV_FUNCTION int lanes_for(int length) {
+  int best = 1;
+  for (int lanes = 2; lanes <= 32; lanes *= 2) {
+    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
+    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
+    if (with * 10 <= without * 11) best = lanes;
+  }
+  return best;
+}
+
 template <class Problem, class Plan>
-struct WarpProducts {
+struct Stage {
   using Element = typename Problem::Element;
-  using Packed = Fragments<Problem, Plan>;
-  using Stager = Stage<Problem, Plan>;
-  using Staged = typename Stager::Staged;
-  using Shared = Block<Problem, Plan, Staged>;
-  using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
-  using PackedColumns = typename Multiply::Columns::Packed;
+  using Stored = typename Element::Stored;
+  static constexpr bool last = Problem::channels_last;
+  /// What is staged.
+  using Staged = typename Choose<(tiling_of<Problem, Plan>().staged_size == 2), unsigned short,
+                                 unsigned>::Type;
 
-  static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
-  static constexpr int column_tiles = int(Plan::column_tile) / 8;
-  static constexpr int steps = int(tiling_of<Problem, Plan>().steps);
-  static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
-  static constexpr bool folded = tiling_of<Problem, Plan>().folded;
-  /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps.
-  static constexpr int steps_together = 8;
-  static constexpr bool moves = Multiply::split && steps * stages > steps_together;
-  /// Few sums: the small products of float32 have sums of their own.
-  static constexpr bool apart =
-      Multiply::split && column_tiles * cell_tiles * (moves ? 3 : 2) <= 16;
+  const Stored* input;  ///< of the tile's image
+  Staged* staged;
+  int group;          ///< the tile's first one
+  int first_channel;  ///< of each group, staged now
+  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
 
-  using Sums = float[column_tiles][cell_tiles][4];
-
-  /// Adds the products of a unit's cells with the weights of a stage.
-  static __device__ __forceinline__ void add(const Unit<Problem, Plan>& job, const Shared& own,
-                                             int piece, Sums& sums) {
+  __device__ __forceinline__ void operator()() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const int lane = threadIdx.x % 32;
-    const Staged* cells[cell_tiles][2];
-#pragma unroll
-    for (int i = 0; i < cell_tiles; ++i) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const Tiling::Cell cell = tile.cell(job.first_cell(i) + lane / 4 + 8 * half);
-        cells[i][half] = own.inputs(piece) + job.group * int(tile.words * tile.x_word) +
-                         cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
-                         (tile.whole_steps ? lane % 4 * int(tile.x_word) : 0);
+    if constexpr (last) {
+      if (fours && aligned(16)) {
+        positions<4, true>();
+      } else if (words_in_place && aligned(4)) {
+        positions<1, true>();
+      } else {
+        positions<1, false>();
       }
-    }
-    const PackedColumns* const weights =
-        reinterpret_cast<const PackedColumns*>(own.weights(piece)) +
-        job.group * int(tile.fragments * 32) + lane;
-    const int* const table = own.offsets();
-    const int begin = own.first_use(job.sweep), end = own.end_of_uses(job.sweep);
-    if constexpr (!moves && !apart) {
-      add_uses(begin, end, table, cells, weights, sums, sums);
+    } else if (tile.wide && aligned(16)) {
+      rows<tile.wide ? 16 : size>();
     } else {
-#pragma unroll 1
-      for (int first = begin; first < end; first += steps_together) {
-        float part[column_tiles][cell_tiles][4] = {};
-        float small[apart ? column_tiles : 1][cell_tiles][4] = {};
-        const int last = moves && first + steps_together < end ? first + steps_together : end;
-        if constexpr (apart) {
-          add_uses(first, last, table, cells, weights, part, small);
-        } else {
-          add_uses(first, last, table, cells, weights, part, part);
-        }
-#pragma unroll
-        for (int c = 0; c < column_tiles; ++c) {
-#pragma unroll
-          for (int i = 0; i < cell_tiles; ++i) {
-#pragma unroll
-            for (int j = 0; j < 4; ++j) {
-              sums[c][i][j] += apart ? part[c][i][j] + small[c][i][j] : part[c][i][j];
-            }
-          }
-        }
-      }
+      rows<size>();
+    }
+  }
+
+  /// The word of a matrix product that begins at a staged element.
+  static __device__ __forceinline__ unsigned word(const Staged* at) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (sizeof(Staged) == 4) {
+      return *at;
+    } else if constexpr (per_word == 2) {
+      return unsigned(at[0]) | unsigned(at[tile.x_channel]) << 16;
+    } else {
+      return __float_as_uint(Element::value(*at));
     }
   }
 
  private:
-  /// Where words t and t + 4 of a use are staged, counted from a cell (with whole steps, from its
-  /// word t).
-  static __device__ __forceinline__ int2 input_offsets(int use, const int* table) {
+  static constexpr int threads = int(Plan::threads);
+  static constexpr int size = int(sizeof(Stored));
+  static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
+  static constexpr Index from_channel =
+      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
+  static constexpr Index from_w = last ? Problem::in_channels : 1;
+  static constexpr Index from_h = from_w * Problem::w.input;
+  static constexpr Index from_d = from_h * Problem::h.input;
+
+  /// Channels last: words are staged as they lie in memory, or four of them together, where inputs
+  /// are aligned.
+  static constexpr bool words_in_place =
+      size * per_word == 4 && tiling_of<Problem, Plan>().ic % per_word == 0 &&
+      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
+  static constexpr bool fours = words_in_place && tiling_of<Problem, Plan>().words % 4 == 0 &&
+                                tiling_of<Problem, Plan>().x_w % 4 == 0 &&
+                                tiling_of<Problem, Plan>().ic % (4 * per_word) == 0;
+
+  __device__ __forceinline__ bool aligned(int bytes) const {
+    return reinterpret_cast<unsigned long long>(input) % bytes == 0;
+  }
+
+  // Inputs that are not aligned are `rare`: they get less code, which compilers take long for.
+
+  /// Channels first: rows of each channel, so many bytes at a time.
+  template <int bytes>
+  __device__ __forceinline__ void rows() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    if constexpr (!tile.whole_steps) {
-      return reinterpret_cast<const int2*>(table)[use * 4 + threadIdx.x % 4];
-    } else {
-      const int offset = folded ? Plan::offsets(use) : table[use];
-      return {offset, offset + 4 * int(tile.x_word)};
+    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int channels = int(tile.words) * per_word;  // of a group
+    constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
+    constexpr int count = bytes / size;
+    constexpr bool rare = tile.wide && bytes == size;
+    constexpr int lanes = lanes_for(in_w / count);
+    constexpr int turns = int(parts(in_w, lanes * count));
+#pragma unroll 1
+    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+      const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
+      const int own_channel = first_channel + channel % channels;
+      const int own_group = group + channel / channels;
+      const bool there =
+          unsigned(i_d + d) < unsigned(Problem::d.input) &&
+          unsigned(i_h + h) < unsigned(Problem::h.input) &&
+          (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
+          (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
+      // Where there is nothing, no address is formed from what is there.
+      const Stored* const from = there
+                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
+                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
+                                     : input;
+      Staged* const to =
+          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
+      // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
+#pragma unroll(rare ? 1 : 4)
+      for (int turn = 0; turn < turns; ++turn) {
+        const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
+        if (in_w % (lanes * count) != 0 && x >= in_w) continue;
+        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
+        if constexpr (bytes == 2) {
+          to[x] = exists ? __ldg(from + x) : Stored(0);
+        } else {
+          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
+        }
+      }
     }
   }
 
-  static constexpr int unroll = folded ? steps : column_tiles * cell_tiles <= 4 ? 4 : 2;
-
-  static __device__ __forceinline__ void add_uses(int first, int end, const int* table,
-                                                  const Staged* const (&cells)[cell_tiles][2],
-                                                  const PackedColumns* weights,
-                                                  float (&sums)[column_tiles][cell_tiles][4],
-                                                  float (&small)[column_tiles][cell_tiles][4]) {
-#pragma unroll(unroll)
-    for (int use = first; use < end; ++use) {
-      const int2 offset = input_offsets(use, table);
-      typename Multiply::Cells a[cell_tiles];
-#pragma unroll
-      for (int i = 0; i < cell_tiles; ++i) {
-        a[i].set(0, Stage<Problem, Plan>::word(cells[i][0] + offset.x));
-        a[i].set(1, Stage<Problem, Plan>::word(cells[i][1] + offset.x));
-        a[i].set(2, Stage<Problem, Plan>::word(cells[i][0] + offset.y));
-        a[i].set(3, Stage<Problem, Plan>::word(cells[i][1] + offset.y));
-      }
-      const unsigned used = folded ? Packed::used_tiles(use) : ~0u;
-      int fragment = folded ? Packed::first_fragment(use) : use * column_tiles;
-#pragma unroll
-      for (int c = 0; c < column_tiles; ++c) {
-        if (used >> c & 1) {
-          const typename Multiply::Columns b(weights[fragment++ * 32]);
-          add_products<Multiply>(sums[c], small[c], a, b);
+  /// Channels last: the words of each position, `count` at a time; in place: as they are.
+  template <int count, bool in_place>
+  __device__ __forceinline__ void positions() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int words = int(tile.words), all_words = int(tile.plan.group_block) * words;
+    constexpr int all = int(tile.in_d) * in_h * in_w;
+    constexpr int lanes = lanes_for(all_words / count);
+    constexpr bool rare = (fours && count == 1) || (words_in_place && !in_place);
+#pragma unroll(rare ? 1 : 2)
+    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+      const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
+                         unsigned(i_w + w) < unsigned(Problem::w.input);
+      const Stored* const from =
+          there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
+      Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
+#pragma unroll(rare ? 1 : 4)
+      for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
+        const int own_group = group + x / words;
+        const int channel = first_channel + x % words * per_word;
+        const int left =
+            there && (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups)
+                ? int(tile.ic) - channel
+                : 0;  // channels of the group from here on
+        const Stored* const own = from + own_group * tile.ic + channel;
+        if constexpr (in_place) {
+          copy_to_shared<4 * count>(to + x, left > 0 ? own : input, left > 0);
+        } else if constexpr (per_word == 2) {
+          const unsigned lower = left > 0 ? unsigned(__ldg(own)) : 0u;
+          const unsigned upper = left > 1 ? unsigned(__ldg(own + 1)) : 0u;
+          to[x] = lower | upper << 16;
+        } else {
+          to[x] = left > 0 ? __float_as_uint(Element::value(__ldg(own))) : 0u;
         }
       }
     }
@@ -2460,33 +2470,855 @@ struct WarpProducts {
 
 }  // namespace phaseconv
 
-// The phase_mma family: a block computes all phases of a box of cells on tensor cores, box after
-// box. Weights stay in shared memory; each warp multiplies the staged inputs of its cells with
-// them; the sums meet in shared memory and leave it in long runs. While a tile's sums are gathered
-// and written, the inputs of the next one arrive; while one block waits, others of its
-// multiprocessor multiply. tiling.cuh has the geometry.
+// Matrix products of a warpgroup, four warps, on operands in shared memory (sm_90a): with words as
+// in mma.cuh,
+//
+//     sums[64 cells][columns] += a[64 cells][8 words] * b[8 words][columns]
+//
+// Operands in shared memory are core matrices, 8 rows (cells or columns) of 16 bytes (4 words)
+// after each other, "no swizzle, K-major" in the PTX ISA ("Matrix-Descriptor Format", "Strides").
+// Warp w has the sums of cells 16*w to 16*w + 15, as in mma.cuh. Cells may be in registers instead,
+// as fragments of warp_matrices.cuh. The products go on while the warps do other things.
+
+namespace phaseconv {
+
+/// Where an operand lies, as instructions want it: address and distances in units of 16 bytes; from
+/// eight rows to the next 8, from four words to the next `leading`.
+__device__ __forceinline__ unsigned long long core_matrices(unsigned place) {
+  return (8ull << 32) | place;
+}
+__device__ __forceinline__ constexpr unsigned leading(unsigned distance) { return distance << 16; }
+
+/// The same for all threads of the warp, and known as such.
+__device__ __forceinline__ unsigned uniform(unsigned value) {
+  return __shfl_sync(0xffffffff, value, 0);
+}
+
+enum class Operands { tf32, f16, bf16 };
+__device__ constexpr Operands operands_of(const F32*) { return Operands::tf32; }
+__device__ constexpr Operands operands_of(const TF32*) { return Operands::tf32; }
+__device__ constexpr Operands operands_of(const F16*) { return Operands::f16; }
+__device__ constexpr Operands operands_of(const BF16*) { return Operands::bf16; }
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+/// Before the first product on sums that were written by other instructions.
+__device__ __forceinline__ void begin_products() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void end_products() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+/// For all but the latest `groups` groups that ended.
+template <int groups = 0>
+__device__ __forceinline__ void wait_for_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(groups) : "memory");
+}
+/// Keeps what the compiler does with sums on its side of this.
+template <int column_tiles, int cell_tiles>
+__device__ __forceinline__ void pin(float (&sums)[column_tiles][cell_tiles][4]) {
+#pragma unroll
+  for (int c = 0; c < column_tiles; ++c) {
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) asm volatile("" : "+f"(sums[c][i][j])::"memory");
+    }
+  }
+}
+
+// The sums of 1 to 16 column tiles as operands, and their names in the instruction.
+#define PHASECONV_TILE(c)                                                                \
+  "+f"(sums[first + c][i][0]), "+f"(sums[first + c][i][1]), "+f"(sums[first + c][i][2]), \
+      "+f"(sums[first + c][i][3])
+#define PHASECONV_TILES_1 PHASECONV_TILE(0)
+#define PHASECONV_TILES_2 PHASECONV_TILES_1, PHASECONV_TILE(1)
+#define PHASECONV_TILES_3 PHASECONV_TILES_2, PHASECONV_TILE(2)
+#define PHASECONV_TILES_4 PHASECONV_TILES_3, PHASECONV_TILE(3)
+#define PHASECONV_TILES_5 PHASECONV_TILES_4, PHASECONV_TILE(4)
+#define PHASECONV_TILES_6 PHASECONV_TILES_5, PHASECONV_TILE(5)
+#define PHASECONV_TILES_7 PHASECONV_TILES_6, PHASECONV_TILE(6)
+#define PHASECONV_TILES_8 PHASECONV_TILES_7, PHASECONV_TILE(7)
+#define PHASECONV_TILES_9 PHASECONV_TILES_8, PHASECONV_TILE(8)
+#define PHASECONV_TILES_10 PHASECONV_TILES_9, PHASECONV_TILE(9)
+#define PHASECONV_TILES_11 PHASECONV_TILES_10, PHASECONV_TILE(10)
+#define PHASECONV_TILES_12 PHASECONV_TILES_11, PHASECONV_TILE(11)
+#define PHASECONV_TILES_13 PHASECONV_TILES_12, PHASECONV_TILE(12)
+#define PHASECONV_TILES_14 PHASECONV_TILES_13, PHASECONV_TILE(13)
+#define PHASECONV_TILES_15 PHASECONV_TILES_14, PHASECONV_TILE(14)
+#define PHASECONV_TILES_16 PHASECONV_TILES_15, PHASECONV_TILE(15)
+#define PHASECONV_NAMES_1 "%0,%1,%2,%3"
+#define PHASECONV_NAMES_2 PHASECONV_NAMES_1 ",%4,%5,%6,%7"
+#define PHASECONV_NAMES_3 PHASECONV_NAMES_2 ",%8,%9,%10,%11"
+#define PHASECONV_NAMES_4 PHASECONV_NAMES_3 ",%12,%13,%14,%15"
+#define PHASECONV_NAMES_5 PHASECONV_NAMES_4 ",%16,%17,%18,%19"
+#define PHASECONV_NAMES_6 PHASECONV_NAMES_5 ",%20,%21,%22,%23"
+#define PHASECONV_NAMES_7 PHASECONV_NAMES_6 ",%24,%25,%26,%27"
+#define PHASECONV_NAMES_8 PHASECONV_NAMES_7 ",%28,%29,%30,%31"
+#define PHASECONV_NAMES_9 PHASECONV_NAMES_8 ",%32,%33,%34,%35"
+#define PHASECONV_NAMES_10 PHASECONV_NAMES_9 ",%36,%37,%38,%39"
+#define PHASECONV_NAMES_11 PHASECONV_NAMES_10 ",%40,%41,%42,%43"
+#define PHASECONV_NAMES_12 PHASECONV_NAMES_11 ",%44,%45,%46,%47"
+#define PHASECONV_NAMES_13 PHASECONV_NAMES_12 ",%48,%49,%50,%51"
+#define PHASECONV_NAMES_14 PHASECONV_NAMES_13 ",%52,%53,%54,%55"
+#define PHASECONV_NAMES_15 PHASECONV_NAMES_14 ",%56,%57,%58,%59"
+#define PHASECONV_NAMES_16 PHASECONV_NAMES_15 ",%60,%61,%62,%63"
+#define PHASECONV_A(n0, n1, n2, n3) "{" n0 "," n1 "," n2 "," n3 "}"
+// With the products' first operand in shared memory (a), or in registers (a[0] to a[3]).
+#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name, ...)               \
+  asm volatile(                                                                          \
+      "{.reg .pred add; setp.eq.u32 add, 0, 0; wgmma.mma_async.sync.aligned."            \
+      "m64n" shape ".f32." ab " {" PHASECONV_NAMES_##tiles "}, " a_name ", " b_name      \
+                                                           ", add, 1, 1" transposed ";}" \
+      : PHASECONV_TILES_##tiles                                                          \
+      : __VA_ARGS__, "l"(b));
+#define PHASECONV_PRODUCT(tiles, columns, n0, n1, n2, n3, n4)                                    \
+  if constexpr (count == tiles) {                                                                \
+    if constexpr (in_shared && operands == Operands::tf32) {                                     \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", n0, n1, "l"(a))                      \
+    } else if constexpr (in_shared && operands == Operands::f16) {                               \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", n0, n1, "l"(a))                 \
+    } else if constexpr (in_shared) {                                                            \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", n0, n1, "l"(a))               \
+    } else if constexpr (operands == Operands::tf32) {                                           \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", PHASECONV_A(n0, n1, n2, n3), n4,     \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
+    } else if constexpr (operands == Operands::f16) {                                            \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4,   \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
+    } else {                                                                                     \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4, \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
+    }                                                                                            \
+  }
+
+/// `sums[first .. first + count)[i] += a * b`, of `count` column tiles. `a` is where cells lie in
+/// shared memory, or this lane's fragment of them, which stays as it is until they are waited for.
+template <int count, Operands operands, class Sums, class Cells>
+__device__ __forceinline__ void multiply_shared(Sums& sums, int first, int i, const Cells& a,
+                                                unsigned long long b) {
+  constexpr bool in_shared = sizeof(Cells) == 8;
+  PHASECONV_PRODUCT(1, "8", "%4", "%5", "%6", "%7", "%8")
+  PHASECONV_PRODUCT(2, "16", "%8", "%9", "%10", "%11", "%12")
+  PHASECONV_PRODUCT(3, "24", "%12", "%13", "%14", "%15", "%16")
+  PHASECONV_PRODUCT(4, "32", "%16", "%17", "%18", "%19", "%20")
+  PHASECONV_PRODUCT(5, "40", "%20", "%21", "%22", "%23", "%24")
+  PHASECONV_PRODUCT(6, "48", "%24", "%25", "%26", "%27", "%28")
+  PHASECONV_PRODUCT(7, "56", "%28", "%29", "%30", "%31", "%32")
+  PHASECONV_PRODUCT(8, "64", "%32", "%33", "%34", "%35", "%36")
+  PHASECONV_PRODUCT(9, "72", "%36", "%37", "%38", "%39", "%40")
+  PHASECONV_PRODUCT(10, "80", "%40", "%41", "%42", "%43", "%44")
+  PHASECONV_PRODUCT(11, "88", "%44", "%45", "%46", "%47", "%48")
+  PHASECONV_PRODUCT(12, "96", "%48", "%49", "%50", "%51", "%52")
+  PHASECONV_PRODUCT(13, "104", "%52", "%53", "%54", "%55", "%56")
+  PHASECONV_PRODUCT(14, "112", "%56", "%57", "%58", "%59", "%60")
+  PHASECONV_PRODUCT(15, "120", "%60", "%61", "%62", "%63", "%64")
+  PHASECONV_PRODUCT(16, "128", "%64", "%65", "%66", "%67", "%68")
+}
+#else  // what a host's compiler reads
+__device__ __forceinline__ void begin_products() {}
+__device__ __forceinline__ void end_products() {}
+template <int groups = 0>
+__device__ __forceinline__ void wait_for_products() {}
+template <int column_tiles, int cell_tiles>
+__device__ __forceinline__ void pin(float (&)[column_tiles][cell_tiles][4]) {}
+template <int count, Operands operands, class Sums, class Cells>
+__device__ __forceinline__ void multiply_shared(Sums&, int, int, const Cells&, unsigned long long) {
+}
+#endif
+
+}  // namespace phaseconv
+
+// Stages the inputs of a tile's cells as operands of warpgroups' products (wgmma.cuh): the words of
+// each position in chunks of 16 bytes, a plane for each chunk, float32 as two planes, of its upper
+// and its lower parts; zeros where there is no input.
+
+namespace phaseconv {
+
+template <class Problem, class Plan, class Team = AllThreads<Plan>>
+struct StageOperands {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+
+  const Stored* input;  ///< of the tile's image
+  uint4* staged;
+  int group;          ///< the tile's first one
+  int first_channel;  ///< of each group, staged now
+  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
+
+  __device__ __forceinline__ void operator()() const {
+    if constexpr (last) {
+      if (could_be_whole && reinterpret_cast<unsigned long long>(input) % 16 == 0) {
+        positions<true>();
+      } else {
+        positions<false>();
+      }
+    } else {
+      rows<false>(nullptr);
+    }
+  }
+
+  /// Channels first: from raw inputs that `fetch` brought, and that have come.
+  __device__ __forceinline__ void arrange(const Stored* raw) const { rows<true>(raw); }
+
+  /// Inputs come as they lie in memory: a piece as one copy, or, as that takes a thread its time,
+  /// in many small ones.
+  static constexpr bool in_bulk = tiling_of<Problem, Plan>().bulk;
+  /// Threads that arrive once they have come.
+  static constexpr int fetchers = in_bulk ? Team::count / 32 : Team::count;
+
+  /// Starts to bring them; `done` counts the bytes, or waits for small copies.
+  __device__ __forceinline__ void fetch(Stored* raw, unsigned long long* done) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h);
+    constexpr int all = all_chunks * channels * int(tile.in_d) * rows;
+    const Clip clip(*this);
+    if constexpr (in_bulk) {
+      // Neighbouring pieces for different warps: a warp's copies start one after the other.
+      constexpr int warps = threads / 32;
+#pragma unroll 1
+      for (int number = Team::number() % 32 * warps + Team::number() / 32; number < all;
+           number += threads) {
+        const RawCopy copy(*this, clip, raw, number);
+        if (copy.count == 0) continue;
+        const unsigned bytes = unsigned(copy.count) * unsigned(sizeof(Stored));
+        expect_bytes(done, bytes);
+        bulk_copy_to_shared(copy.to, copy.from, bytes, done);
+      }
+      __syncwarp();
+      if (Team::number() % 32 == 0) arrive(done);
+    } else {
+      constexpr int lanes = lanes_of(all, int(tile.raw_piece) / unit);
+      constexpr int turns = int(parts(int(tile.raw_piece) / unit, lanes));
+      const int end = threads % lanes == 0 || Team::number() < threads / lanes * lanes ? all : 0;
+#pragma unroll 2
+      for (int number = Team::number() / lanes; number < end; number += threads / lanes) {
+        const RawCopy copy(*this, clip, raw, number);
+#pragma unroll 2
+        for (int turn = 0; turn < turns; ++turn) {
+          const int x = (turn * lanes + Team::number() % lanes) * unit;
+          const bool exists = x < copy.count;
+          if (x < int(tile.raw_piece)) {
+            copy_to_shared<16>(copy.to + x, exists ? copy.from + x : input, exists);
+          }
+        }
+      }
+      arrive_after_copies(done);
+    }
+  }
+
+ private:
+  static constexpr bool last = Problem::channels_last;
+  static constexpr int threads = Team::count;
+  static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
+  static constexpr int channels = 4 * per_word;                             ///< of a chunk
+  static constexpr int chunks = int(tiling_of<Problem, Plan>().words) / 4;  ///< of a group
+  static constexpr int all_chunks = chunks * int(Plan::group_block);
+  static constexpr Index from_channel =
+      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
+  static constexpr Index from_w = last ? Problem::in_channels : 1;
+  static constexpr Index from_h = from_w * Problem::w.input;
+  static constexpr Index from_d = from_h * Problem::h.input;
+
+  static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of 16 bytes
+
+  /// Channels last: chunks are pieces of memory, where inputs are aligned.
+  static constexpr bool could_be_whole =
+      tiling_of<Problem, Plan>().ic % channels == 0 &&
+      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
+
+  /// What there is of the staged rows and columns.
+  struct Clip {
+    int low_h, end_h, low_w, end_w;
+    __device__ __forceinline__ explicit Clip(const StageOperands& stage) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      low_h = stage.i_h > 0 ? stage.i_h : 0;
+      end_h = int(least(stage.i_h + tile.in_h, Problem::h.input));
+      low_w = tile.raw_rows || stage.i_w < 0 ? 0 : stage.i_w;
+      end_w = tile.raw_rows ? int(Problem::w.input)
+                            : int(least(stage.i_w + tile.in_w, Problem::w.input));
+    }
+  };
+  /// A piece of raw inputs, of staged plane d and, where rows are pieces, row h.
+  struct Piece {
+    bool exists;
+    Index start;  ///< in a channel
+    int length;
+    int shift;  ///< elements before the first, back to 16 bytes
+    __device__ __forceinline__ Piece(const StageOperands& stage, const Clip& clip, int d, int h) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      const int first = tile.raw_rows ? clip.low_h : stage.i_h + h;
+      exists = unsigned(stage.i_d + d) < unsigned(Problem::d.input) &&
+               (tile.raw_rows ? clip.end_h > clip.low_h
+                              : unsigned(first) < unsigned(Problem::h.input)) &&
+               clip.end_w > clip.low_w;
+      start = (stage.i_d + d) * from_d + first * from_h + clip.low_w;
+      length = tile.raw_rows ? (clip.end_h - clip.low_h) * int(from_h) : clip.end_w - clip.low_w;
+      shift = int(start & (unit - 1));
+    }
+  };
+
+  /// The channel of a group that a chunk begins with, and how many there are from it on; none where
+  /// the group does not exist.
+  struct Own {
+    int group, channel, left;
+    __device__ __forceinline__ Own(const StageOperands& stage, int chunk) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      group = stage.group + chunk / chunks;
+      channel = stage.first_channel + chunk % chunks * channels;
+      const bool there =
+          Problem::groups % tile.plan.group_block == 0 || group < int(Problem::groups);
+      left = there ? int(tile.ic) - channel : 0;
+    }
+    __device__ __forceinline__ bool has(int i) const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      constexpr bool always = tile.ic % (tile.words * tile.per_word) == 0 &&
+                              Problem::groups % tile.plan.group_block == 0;
+      return always || i < left;
+    }
+  };
+
+  /// A piece by its number: nothing where there is none.
+  struct RawCopy {
+    Stored* to;
+    const Stored* from;
+    int count;  ///< elements
+    __device__ __forceinline__ RawCopy(const StageOperands& stage, const Clip& clip, Stored* raw,
+                                       int number) {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h), in_d = int(tile.in_d);
+      const int h = number % rows, d = number / rows % in_d, channel = number / (rows * in_d);
+      const Own own(stage, channel / channels);
+      const Piece at(stage, clip, d, h);
+      count =
+          at.exists && own.has(channel % channels) ? int(round_up(at.shift + at.length, unit)) : 0;
+      to = raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h);
+      from = stage.input + (own.group * tile.ic + own.channel + channel % channels) * from_channel +
+             at.start - at.shift;
+    }
+  };
+
+  /// How many threads go along a line of `length` pieces: many, but all take few turns.
+  static __device__ constexpr int turns_of(int lanes, int lines, int length) {
+    return int(parts(lines, threads / lanes) * parts(length, lanes));
+  }
+  static __device__ constexpr int lanes_of(int lines, int length) {
+    const int most_lanes = int(least(length, threads));
+    int fewest = 1 << 30;
+    for (int lanes = 1; lanes <= most_lanes; ++lanes) {
+      fewest = int(least(fewest, turns_of(lanes, lines, length)));
+    }
+    int lanes = most_lanes;
+    while (turns_of(lanes, lines, length) * 8 > fewest * 9) --lanes;
+    return lanes;
+  }
+
+  /// Channels first: lanes along w, each gathers the channels of its position.
+  template <bool from_raw>
+  __device__ __forceinline__ void rows(const Stored* raw) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int all = all_chunks * in_d * in_h;
+    constexpr bool rare = tile.raw && !from_raw;  // not aligned: less code to compile
+    // Two positions at a time where a word of raw inputs holds them.
+    constexpr int at_once = from_raw && per_word == 2 ? 2 : 1;
+    constexpr int lanes = lanes_of(all, in_w / at_once + at_once - 1);
+    constexpr int turns = int(parts(in_w + at_once - 1, lanes * at_once));
+    if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
+    const Clip clip(*this);
+#pragma unroll(rare ? 1 : Team::ahead)
+    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
+      const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
+      const Own own(*this, chunk);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) && own.has(0);
+      // Where there is nothing, no address is formed from what is there.
+      uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
+      const int lane = Team::number() % lanes;
+      if constexpr (from_raw) {
+        const int first = there ? chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
+                                      (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
+                                      Piece(*this, clip, d, h).shift + i_w - clip.low_w
+                                : 0;
+#pragma unroll 4
+        for (int turn = 0; turn < turns; ++turn) {
+          if constexpr (at_once == 2) {
+            store_two(own, there, to, raw + (first - (first & 1)),
+                      (turn * lanes + lane) * 2 - (first & 1));
+          } else {
+            const int x = turn * lanes + lane;
+            if (in_w % lanes != 0 && x >= in_w) continue;
+            store(to + x, gathered<true>(own, there && exists_w(x), raw + first + x));
+          }
+        }
+      } else {
+        const Stored* const from = there ? input +
+                                               (own.group * tile.ic + own.channel) * from_channel +
+                                               (i_d + d) * from_d + (i_h + h) * from_h + i_w
+                                         : input;
+#pragma unroll(rare ? 1 : 4)
+        for (int turn = 0; turn < turns; ++turn) {
+          const int x = turn * lanes + lane;
+          if (in_w % lanes != 0 && x >= in_w) continue;
+          store(to + x, gathered<false>(own, there && exists_w(x), from + x));
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ bool exists_w(int x) const {
+    return unsigned(i_w + x) < unsigned(Problem::w.input);
+  }
+
+  /// Of 16-bit elements, positions x and x + 1 of a row, which lie in one word for each channel.
+  __device__ __forceinline__ void store_two(const Own& own, bool there, uint4* to,
+                                            const Stored* from, int x) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_w = int(tile.in_w);
+    const unsigned mask =
+        there ? (exists_w(x) ? 0xffffu : 0u) | (exists_w(x + 1) ? ~0xffffu : 0u) : 0;
+    // What lies around is read too, and masked: nothing waits for a branch.
+    const int at = int(least(x + (x & 1), in_w / 2 * 2));
+    unsigned both[channels];
+#pragma unroll
+    for (int i = 0; i < channels; ++i) {
+      both[i] = (own.has(i) ? mask : 0u) &
+                *reinterpret_cast<const unsigned*>(from + at + i * int(tile.raw_c));
+    }
+    unsigned first[4], second[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      first[i] = __byte_perm(both[2 * i], both[2 * i + 1], 0x5410);
+      second[i] = __byte_perm(both[2 * i], both[2 * i + 1], 0x7632);
+    }
+    if (unsigned(x) < unsigned(in_w)) store(to + x, {first[0], first[1], first[2], first[3]});
+    if (unsigned(x + 1) < unsigned(in_w)) {
+      store(to + x + 1, {second[0], second[1], second[2], second[3]});
+    }
+  }
+
+  /// Channels last: the chunks of each position; whole: each as one piece of memory.
+  template <bool whole>
+  __device__ __forceinline__ void positions() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int all = int(tile.in_d) * in_h * in_w;
+    constexpr int lanes = lanes_for(all_chunks);
+    constexpr int turns = int(parts(all_chunks, lanes));
+    constexpr bool rare = could_be_whole && !whole;
+#pragma unroll(rare ? 1 : 4)
+    for (int position = Team::number() / lanes; position < all; position += threads / lanes) {
+      const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
+                         unsigned(i_w + w) < unsigned(Problem::w.input);
+      const Stored* const from =
+          there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
+      uint4* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
+#pragma unroll
+      for (int turn = 0; turn < turns; ++turn) {
+        const int chunk = turn * lanes + Team::number() % lanes;
+        if (all_chunks % lanes != 0 && chunk >= all_chunks) continue;
+        const Own own(*this, chunk);
+        const Stored* const at = from + own.group * tile.ic + own.channel;
+        if constexpr (whole) {
+          uint4* const own_to = to + chunk * int(tile.x_word);
+          const bool exists = there && own.has(0);
+          if constexpr (per_word == 2) {
+            copy_to_shared<16>(own_to, exists ? at : input, exists);
+          } else {
+            store(own_to, exists ? __ldg(reinterpret_cast<const uint4*>(at)) : uint4{0, 0, 0, 0});
+          }
+        } else {
+          store(to + chunk * int(tile.x_word), gathered<false>(own, there, at));
+        }
+      }
+    }
+  }
+
+  /// A chunk's words from its channels, one by one.
+  template <bool from_raw>
+  static __device__ __forceinline__ uint4 gathered(const Own& own, bool exists,
+                                                   const Stored* from) {
+    unsigned word[4] = {};
+#pragma unroll
+    for (int i = 0; i < channels; ++i) {
+      const bool has = exists && own.has(i);
+      Stored element = 0;
+      if constexpr (from_raw) {
+        // What lies around is read too: nothing waits for a branch.
+        const Stored any = from[i * tiling_of<Problem, Plan>().raw_c];
+        element = has ? any : Stored(0);
+      } else if (has) {
+        element = __ldg(from + i * from_channel);
+      }
+      if constexpr (per_word == 2) {
+        word[i / 2] |= unsigned(element) << i % 2 * 16;
+      } else {
+        word[i] = __float_as_uint(element);
+      }
+    }
+    return {word[0], word[1], word[2], word[3]};
+  }
+
+  /// A chunk's words as operands.
+  static __device__ __forceinline__ void store(uint4* to, const uint4& raw) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    typename Product<Element, per_word == 2>::Cells cells;
+    cells.set(0, raw.x);
+    cells.set(1, raw.y);
+    cells.set(2, raw.z);
+    cells.set(3, raw.w);
+    if constexpr (tile.problem.split) {
+      *to = uint4{cells.upper[0], cells.upper[1], cells.upper[2], cells.upper[3]};
+      to[all_chunks * int(tile.x_word)] =
+          uint4{cells.lower[0], cells.lower[1], cells.lower[2], cells.lower[3]};
+    } else {
+      *to = uint4{cells.word[0], cells.word[1], cells.word[2], cells.word[3]};
+    }
+  }
+};
+
+}  // namespace phaseconv
+
+// Teams of a block that do different things at the same time: barriers of one team, registers that
+// one leaves to the other, and rings of buffers that one fills and the other empties.
+
+namespace phaseconv {
+
+/// Threads [first, first + size) of a block, whole warps.
+template <int first, int size, int pieces_ahead = 1>
+struct Team {
+  static constexpr int count = size, ahead = pieces_ahead;
+  static __device__ __forceinline__ int number() { return int(threadIdx.x) - first; }
+  static __device__ __forceinline__ bool has_this() { return unsigned(number()) < unsigned(size); }
+};
+
+/// A barrier of so many threads, whole warps; `barrier` is not 0, which is __syncthreads'.
+template <int barrier, int threads>
+__device__ __forceinline__ void sync_team() {
+  asm volatile("barrier.cta.sync %0, %1;" ::"n"(barrier), "n"(threads) : "memory");
+}
+/// The same; whether the value is true for any of them.
+template <int barrier, int threads>
+__device__ __forceinline__ bool sync_team_or(bool value) {
+  int any;
+  asm volatile(
+      "{.reg .pred in, out; setp.ne.s32 in, %1, 0; barrier.cta.red.or.pred out, %2, %3, in; "
+      "selp.s32 %0, 1, 0, out;}"
+      : "=r"(any)
+      : "r"(int(value)), "n"(barrier), "n"(threads)
+      : "memory");
+  return any != 0;
+}
+
+/// Sets how many registers the threads of a warpgroup have from here on.
+template <int count>
+__device__ __forceinline__ void leave_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
+#endif
+}
+template <int count>
+__device__ __forceinline__ void take_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
+#endif
+}
+
+/// Buffers that are filled and emptied one after the other. Each has a barrier that it is full and,
+/// `buffers` barriers later, one that it is free.
+template <int buffers>
+struct Ring {
+  unsigned long long* barriers;
+  int at = 0;
+  unsigned turn = 0;  ///< odd and even, of the whole ring
+
+  __device__ __forceinline__ unsigned long long* full() const { return barriers + at; }
+  __device__ __forceinline__ unsigned long long* free() const { return barriers + buffers + at; }
+  __device__ __forceinline__ void wait_full() const { wait_for_barrier(full(), turn); }
+  __device__ __forceinline__ void wait_free() const { wait_for_barrier(free(), turn ^ 1); }
+  __device__ __forceinline__ void advance() {
+    if (++at == buffers) at = 0, turn ^= 1;
+  }
+  /// One thread, before anything: so many arrivals make a buffer full, or free.
+  __device__ __forceinline__ void start(int fillers, int readers) const {
+    for (int i = 0; i < buffers; ++i) {
+      start_barrier(barriers + i, fillers);
+      start_barrier(barriers + buffers + i, readers);
+    }
+  }
+};
+
+}  // namespace phaseconv
+
+// What a warpgroup does with inputs and weights that others bring: it loads the inputs of its cells
+// as fragments and multiplies them with weights that come in pieces, a few steps at a time. Batches
+// of steps that are used for the same columns have one code.
+
+namespace phaseconv {
+
+template <class Problem, class Plan>
+struct StreamedProducts {
+  using Element = typename Problem::Element;
+  using Shared = Block<Problem, Plan, uint4>;
+
+  static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
+  static constexpr int column_tiles = int(Plan::column_tile) / 8;
+  static constexpr int uses = int(tiling_of<Problem, Plan>().uses);
+  static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
+  static constexpr bool folded = tiling_of<Problem, Plan>().folded;
+  static constexpr int product_tiles = int(tiling_of<Problem, Plan>().product_tiles);
+  static constexpr bool split = tiling_of<Problem, Plan>().problem.split;
+  /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps,
+  /// earlier where few of a step's words are used, as a plain loop would lose less.
+  static constexpr int steps_together = tiling_of<Problem, Plan>().ic < 8 ? 4 : 8;
+  static constexpr bool moves = split && uses * stages > steps_together;
+  /// All pieces are there at a time: they stay as long as tiles have the same weights.
+  static constexpr bool keeps = Plan::piece_count * stages == Plan::slots;
+
+  using Sums = float[column_tiles][cell_tiles][4];
+  using Inputs = Ring<int(Plan::buffers)>;
+  using Pieces = Ring<int(Plan::slots)>;
+
+  Shared own;
+  Inputs inputs;
+  Pieces pieces;
+  unsigned cells[cell_tiles];  ///< where this lane's are staged, in a buffer
+  unsigned weights = 0;        ///< those of the next step, in units of 16 bytes
+
+  __device__ __forceinline__ StreamedProducts(const Shared& block, const Inputs& input_ring,
+                                              const Pieces& piece_ring,
+                                              const Unit<Problem, Plan>& job)
+      : own(block), inputs(input_ring), pieces(piece_ring) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+      const Tiling::Cell cell = tile.cell(job.first_cell(i) + lane % 16);
+      cells[i] = 16 * (cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
+                       lane / 16 * int(tile.x_word));
+    }
+  }
+
+  /// Adds the products of a stage; `leaves`: its weights are not needed again.
+  __device__ __forceinline__ void add(Sums& sums, bool leaves) {
+    inputs.wait_full();
+    const unsigned staged = shared_address(own.inputs(inputs.at));
+    if constexpr (moves) {
+      Sums part = {};
+      pin(part);
+      add_all(part, sums, staged, leaves);
+      move(part, sums);
+    } else {
+      add_all(sums, sums, staged, leaves);
+    }
+    leave(leaves);
+    if (threadIdx.x % 32 == 0) arrive(inputs.free());
+    inputs.advance();
+  }
+
+ private:
+  static constexpr Operands operands = operands_of(static_cast<Element*>(nullptr));
+  /// A fragment of weights in units of 16 bytes.
+  static constexpr int fragment_units = 8 * int(tiling_of<Problem, Plan>().lane_words);
+  static constexpr int parts = split ? 2 : 1;
+  using Fragment = unsigned[parts][cell_tiles][4];
+
+  /// Products that a column has since the sums moved, before and after batches of one kind.
+  struct Pending {
+    int before = 0, after = 0;
+    bool moves = false;  ///< before the first of them, and then every so many
+  };
+  /// The most of any column.
+  static __device__ constexpr Pending pending(int batch) {
+    Pending now;
+    for (int i = 0; i <= batch; ++i) {
+      const StepBatch own = Plan::batches.at[i];
+      now.before = now.after;
+      now.moves = now.before + own.count * own.repeat > steps_together;
+      now.after = !now.moves ? now.before + own.count * own.repeat : steps_together;
+    }
+    return now;
+  }
+
+  /// Leaves the piece of before.
+  __device__ __forceinline__ void leave(bool leaves) {
+    __syncwarp();
+    if (leaves && threadIdx.x % 32 == 0) arrive(pieces.free());
+    pieces.advance();
+  }
+
+  __device__ __forceinline__ void next_piece(bool first, bool leaves) {
+    if (!first) leave(leaves);
+    pieces.wait_full();
+    weights = uniform(shared_address(own.weights(pieces.at)) / 16);
+  }
+
+  __device__ __forceinline__ void add_all(Sums& to, Sums& sums, unsigned staged, bool leaves) {
+    if constexpr (folded) {
+      Fragment a[Plan::batches.at[0].count];
+      load(a, staged, 0);
+      add_folded<0, 0>(to, sums, a, staged, leaves);
+    } else {
+      add_batches<0, 0>(to, sums, staged, leaves);
+    }
+  }
+
+  /// Few batches, one after the other in code: while one is multiplied the inputs of the next come,
+  /// and its products are asked for.
+  template <int batch, int first>
+  __device__ __forceinline__ void add_folded(Sums& to, Sums& sums,
+                                             Fragment (&a)[Plan::batches.at[batch].count],
+                                             unsigned staged, bool leaves) {
+    constexpr StepBatch kind = Plan::batches.at[batch];
+    if constexpr (moves && pending(batch).moves) move(to, sums);
+    if constexpr (kind.piece) next_piece(first == 0, leaves);
+    begin_products();
+    multiply<batch, 0>(to, a);
+    end_products();
+    if constexpr (batch + 1 < int(Plan::batch_count)) {
+      constexpr int next = batch + 1;
+      Fragment coming[Plan::batches.at[next].count];
+      load(coming, staged, first + kind.count);
+      if constexpr (Plan::batches.at[next].piece || (moves && pending(next).moves)) {
+        wait_for_products();
+        pin(to);
+      } else {
+        wait_for_products<1>();
+      }
+      add_folded<next, first + kind.count>(to, sums, coming, staged, leaves);
+    } else {
+      wait_for_products();
+      pin(to);
+    }
+  }
+
+  /// Many: two at a time in a loop, so that the inputs of one come while the other is multiplied.
+  template <int batch, int first>
+  __device__ __forceinline__ void add_batches(Sums& to, Sums& sums, unsigned staged, bool leaves) {
+    if constexpr (batch < int(Plan::batch_count)) {
+      constexpr int count = Plan::batches.at[batch].count;
+      constexpr int end = first + count * Plan::batches.at[batch].repeat;
+      Fragment even[count], odd[count];
+      load(even, staged, first);
+#pragma unroll 1
+      for (int use = first; use < end; use += 2 * count) {
+        add_batch<batch, first>(to, sums, even, odd, use, end, staged, leaves);
+        if (use + count >= end) break;
+        add_batch<batch, first>(to, sums, odd, even, use + count, end, staged, leaves);
+      }
+      add_batches<batch + 1, end>(to, sums, staged, leaves);
+    }
+  }
+  template <int batch, int first>
+  __device__ __forceinline__ void add_batch(Sums& to, Sums& sums,
+                                            Fragment (&a)[Plan::batches.at[batch].count],
+                                            Fragment (&next)[Plan::batches.at[batch].count],
+                                            int use, int end, unsigned staged, bool leaves) {
+    constexpr int count = Plan::batches.at[batch].count;
+    if constexpr (moves && pending(batch).moves) {
+      constexpr int between = steps_together / count * count;
+      if ((use - first) % between == 0) move(to, sums);
+    }
+    if (int(uniform(own.offsets()[use])) < 0) next_piece(use == 0, leaves);
+    begin_products();
+    multiply<batch, 0>(to, a);
+    end_products();
+    if (use + count < end) load(next, staged, use + count);
+    wait_for_products();
+    pin(to);
+  }
+
+  /// The inputs of steps from `use` on.
+  template <int count>
+  __device__ __forceinline__ void load(Fragment (&a)[count], unsigned staged, int use) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr unsigned lower = unsigned(16 * tile.words / 4 * tile.x_word);
+#pragma unroll
+    for (int step = 0; step < count; ++step) {
+      const int offset = folded ? Plan::offsets(use + step) : own.offsets()[use + step];
+      const unsigned from = staged + 16 * (unsigned(offset) & 0xffffffu);
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+        load_cells(a[step][0][i], from + cells[i]);
+        if constexpr (split) load_cells(a[step][parts - 1][i], from + cells[i] + lower);
+      }
+    }
+  }
+
+  /// The products of a batch's steps.
+  template <int batch, int step>
+  __device__ __forceinline__ void multiply(Sums& sums,
+                                           const Fragment (&a)[Plan::batches.at[batch].count]) {
+    if constexpr (step < Plan::batches.at[batch].count) {
+      constexpr unsigned tiles = Plan::batches.at[batch].tiles[step];
+      multiply_tiles<tiles>(sums, a[step], weights);
+      weights += bits_of(tiles) * fragment_units;
+      multiply<batch, step + 1>(sums, a);
+    }
+  }
+  template <unsigned tiles>
+  static __device__ __forceinline__ void multiply_tiles(Sums& sums, const Fragment& a, unsigned b) {
+    constexpr int used = int(bits_of(tiles));
+    constexpr unsigned to_second = leading(unsigned(used * 8 * parts));
+#pragma unroll
+    for (int c = 0; c < column_tiles; c += product_tiles) {
+      if (!(tiles >> c & 1)) continue;
+      const unsigned long long b_upper = core_matrices(b | to_second);
+      const unsigned long long b_lower = core_matrices((b + used * 8) | to_second);
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+        if constexpr (split) {
+          multiply_shared<product_tiles, operands>(sums, c, i, a[1][i], b_upper);
+          multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_lower);
+        }
+        multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_upper);
+      }
+      b += product_tiles * 8;
+    }
+  }
+
+  static __device__ __forceinline__ void move(Sums& part, Sums& sums) {
+#pragma unroll
+    for (int c = 0; c < column_tiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          sums[c][i][j] += part[c][i][j];
+          part[c][i][j] = 0;
+        }
+      }
+    }
+    pin(part);
+  }
+};
+
+}  // namespace phaseconv
+
+// The phase_stream family: phase_wgmma for layers whose weights are too many to stay in shared
+// memory, or that are bound by arithmetic. A block has two teams: producers bring the inputs of the
+// next stages, made into operands, and the weights piece by piece, and where there are enough of
+// them they take the outputs away; consumers multiply. None waits for the others as long as there
+// are buffers.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 
 namespace phaseconv {
 
 template <class Problem, class Plan>
-struct PhaseMma {
+struct PhaseStream {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
   using Packed = Fragments<Problem, Plan>;
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
-  using Own = Unit<Problem, Plan>;
-  using Multiply = WarpProducts<Problem, Plan>;
-  using Stager = typename Multiply::Stager;
+  using Multiply = StreamedProducts<Problem, Plan>;
   using Shared = typename Multiply::Shared;
 
   static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
-  static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
-  static constexpr int buffers = int(Plan::buffers);
   static constexpr bool some_without_taps =
       tiling_of<Problem, Plan>().live_phases <
       Problem::d.stride * Problem::h.stride * Problem::w.stride;
@@ -2499,90 +3331,203 @@ struct PhaseMma {
   __device__ __forceinline__ void run() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     extern __shared__ __align__(128) unsigned char shared[];
-    const unsigned together = Shared::together();
-    unsigned number = blockIdx.x;
-    if (number >= together) return;
-
+    if (blockIdx.x >= Shared::together()) return;
     const Shared own{shared, packed, bias};
     own.fill_table();
+    const typename Multiply::Inputs inputs{own.barrier()};
+    const typename Multiply::Pieces pieces{own.barrier(2 * int(Plan::buffers))};
+    const Outputs outputs{own.barrier(2 * int(Plan::buffers + Plan::slots))};
+    if (threadIdx.x == 0) {
+      inputs.start(2 * Stagers::count, consumers / 32);
+      pieces.start(1, consumers / 32);
+      if (apart) outputs.start(consumers / 32, Writers::count / 32);
+      for (int i = 0; tile.raw && i < int(tile.raw_buffers); ++i) {
+        start_barrier(raw_barrier(own, i), Stager::fetchers);
+      }
+    }
+    fence_before_bulk_copies();
+    __syncthreads();
+    if (threadIdx.x < consumers) {
+      if constexpr (moves_registers) take_registers<consumer_registers>();
+      consume(own, inputs, pieces, outputs);
+    } else {
+      if constexpr (moves_registers) leave_registers<producer_registers>();
+      if (Stagers::has_this()) {
+        bring_inputs(own, inputs);
+      } else if (Writers::has_this()) {
+        if constexpr (apart) take_outputs(own, outputs);
+      } else if (Fetcher::number() == 0) {
+        bring_weights(own, pieces);
+      }
+    }
+  }
+
+ private:
+  static constexpr int consumers = int(Plan::threads);
+  static constexpr int consumer_barrier = 1, stager_barrier = 2;
+  static constexpr int producers = int(Plan::producers);
+  static constexpr bool apart = producers > 128;  ///< outputs are taken away by others
+  using Stagers = Team<consumers, apart ? 128 : 96, apart ? 1 : 2>;
+  using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
+  using Fetcher = Team<consumers + producers - 32, 32>;
+  using Outputs = Ring<1>;
+  using Stager = StageOperands<Problem, Plan, Stagers>;
+
+  // Registers of a thread: those of a multiprocessor, for its blocks' warpgroups.
+  static constexpr int warpgroups = consumers / 128, bringing = producers / 128;
+  static constexpr int at_launch = 512 / int(Plan::resident) / (warpgroups + bringing) / 8 * 8;
+  static constexpr int all_registers = at_launch * (warpgroups + bringing);
+  static constexpr int fewest = bringing == 1 ? 72 : 56;  // of a producer
+  static constexpr int share = (all_registers - fewest * bringing) / warpgroups / 8 * 8;
+  static constexpr int consumer_registers = share < 240 ? share : 240;
+  static constexpr int rest = (all_registers - consumer_registers * warpgroups) / bringing / 8 * 8;
+  static constexpr int producer_registers = rest < at_launch ? rest : at_launch;
+  static constexpr bool moves_registers = at_launch < 240;
+
+  /// A stage of a tile, of all that a block computes one after the other.
+  struct Stage {
+    unsigned number = blockIdx.x;
+    int stage = 0;
+    __device__ __forceinline__ bool exists() const { return number < unsigned(blocks); }
+    __device__ __forceinline__ void advance() {
+      if (++stage == stages) stage = 0, number += Shared::together();
+    }
+  };
+  __device__ __forceinline__ Stager stager(const Shared& own, const Stage& of, int buffer) const {
+    return own.template inputs_of<Stager>(input, At(of.number), of.stage, buffer);
+  }
+
+  __device__ __forceinline__ void bring_inputs(const Shared& own,
+                                               typename Multiply::Inputs inputs) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int raw_buffers = int(tile.raw_buffers);
+    const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
+    Stage coming;
+    for (int i = 0; raw && i < raw_buffers && coming.exists(); ++i, coming.advance()) {
+      stager(own, coming, 0).fetch(own.raw(i), raw_barrier(own, i));
+    }
+    unsigned piece = 0;
+#pragma unroll 1
+    for (Stage now; now.exists(); now.advance(), ++piece) {
+      const Stager own_stager = stager(own, now, inputs.at);
+      inputs.wait_free();
+      if (raw) {
+        wait_for_barrier(raw_barrier(own, piece), piece / raw_buffers & 1);
+        own_stager.arrange(own.raw(piece));
+      } else {
+        own_stager();
+      }
+      arrive_after_copies(inputs.full());
+      arrive(inputs.full());
+      inputs.advance();
+      if (raw) {
+        // All have read what the next copies overwrite.
+        fence_before_bulk_copies();
+        sync_team<stager_barrier, Stagers::count>();
+        if (coming.exists()) {
+          stager(own, coming, 0).fetch(own.raw(piece), raw_barrier(own, piece));
+          coming.advance();
+        }
+      }
+    }
+  }
+  static __device__ __forceinline__ unsigned long long* raw_barrier(const Shared& own, int piece) {
+    constexpr int others = 2 * int(Plan::buffers + Plan::slots + 1);
+    return own.barrier(others + piece % int(tiling_of<Problem, Plan>().raw_buffers));
+  }
+
+  __device__ __forceinline__ void bring_weights(const Shared& own,
+                                                typename Multiply::Pieces pieces) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int fragment_words = 32 * int(tile.lane_words);
+    const unsigned together = Shared::together();
+    At before(blockIdx.x);
+#pragma unroll 1
+    for (unsigned number = blockIdx.x; number < unsigned(blocks); number += together) {
+      const At at(number);
+      if (Multiply::keeps && number != blockIdx.x && at.same_channels(before)) continue;
+      before = at;
+#pragma unroll 1
+      for (int stage = 0; stage < stages; ++stage) {
+        const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
+#pragma unroll 1
+        for (int piece = 0; piece < int(Plan::piece_count); ++piece) {
+          const int first = Plan::pieces(piece), end = Plan::pieces(piece + 1);
+          const unsigned bytes = unsigned(end - first) * fragment_words * 4;
+          pieces.wait_free();
+          expect_bytes(pieces.full(), bytes);
+          bulk_copy_to_shared(own.weights(pieces.at), from + first * fragment_words, bytes,
+                              pieces.full());
+          arrive(pieces.full());
+          pieces.advance();
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void take_outputs(const Shared& own, Outputs outputs) const {
+    const unsigned together = Shared::together();
+#pragma unroll 1
+    for (unsigned number = blockIdx.x; number < unsigned(blocks); number += together) {
+      const Output out = own.outputs(output, At(number), 0);
+      outputs.wait_full();
+      out.template store<Writers>();
+      wait_for_bulk_reads<0>();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) arrive(outputs.free());
+      outputs.advance();
+    }
+  }
+
+  __device__ __forceinline__ void consume(const Shared& own,
+                                          const typename Multiply::Inputs& inputs,
+                                          const typename Multiply::Pieces& pieces,
+                                          Outputs outputs) const {
+    const unsigned together = Shared::together();
+    const Unit<Problem, Plan> job(uniform(threadIdx.x / 128));
+    Multiply multiply(own, inputs, pieces, job);
+    unsigned number = blockIdx.x;
     At at(number);
     bool new_channels = true;
-    int piece = 0;  // of inputs, as they are staged one after the other
-    unsigned turn = 0;
-    own.fetch_weights(at, 0, 0);
-    own.template inputs_of<Stager>(input, at, 0, 0)();
 #pragma unroll 1
-    for (;; ++turn) {
+    for (;;) {
       const unsigned next = number + together;
-      const bool ends = next >= unsigned(tile.tiles);
+      const bool ends = next >= unsigned(blocks);
       const At coming(ends ? number : next);
-      const Output out = own.outputs(output, at, turn);
-      bool not_finite = false;
+      const bool leaves = !Multiply::keeps || !coming.same_channels(at);
+      if (Multiply::keeps && !new_channels) multiply.pieces.turn ^= 1;  // still full
+      const Output out = own.outputs(output, at, 0);
+      typename Multiply::Sums sums = {};
 #pragma unroll 1
-      for (int round = 0; round < rounds; ++round) {
-        const unsigned unit = round * unsigned(tile.warps) + threadIdx.x / 32;
-        const bool works = tile.units % tile.warps == 0 || unit < unsigned(tile.units);
-        const Own job(unit);
-        typename Multiply::Sums sums = {};
-#pragma unroll 1
-        for (int stage = 0; stage < stages; ++stage) {
-          const bool last = round == rounds - 1 && stage == stages - 1;
-          const bool starts = stages > 1 || round == 0, finishes = stages > 1 || last;
-          // What is staged next, if anything is.
-          const bool more = !ends || (stages > 1 && !last);
-          const At& whose = stages == 1 || last ? coming : at;
-          const int next_stage = stage == stages - 1 ? 0 : stage + 1;
-          if (starts) {
-            wait_for_copies_to_shared();
-            if constexpr (buffers > 1) wait_for_bulk_reads<buffers - 1>();
-            __syncthreads();
-            if (new_channels && stage == 0 && round == 0) {
-              if (Problem::bias) own.fill_bias(at);
-              // With one buffer there is a barrier, and a better time for weights, below.
-              if constexpr (buffers > 1) {
-                if (stages == 1 && turn > 0) own.fetch_weights(at, 0, 0);
-                wait_for_copies_to_shared();
-                __syncthreads();
-              }
-            }
-            if (buffers > 1 && more) {
-              if (stages > 1) own.fetch_weights(whose, next_stage, piece + 1);
-              own.template inputs_of<Stager>(input, whose, next_stage, piece + 1)();
-            }
-          }
-          if (works) Multiply::add(job, own, piece, sums);
-          if constexpr (buffers == 1) {
-            if (finishes || round == 0) {
-              // Now nobody reads these inputs any more, nor the outputs of the tile before.
-              wait_for_bulk_reads<0>();
-              __syncthreads();
-            }
-            if (finishes && more) {
-              if (stages > 1 || !coming.same_channels(at)) {
-                own.fetch_weights(whose, next_stage, piece + 1);
-              }
-              own.template inputs_of<Stager>(input, whose, next_stage, piece + 1)();
-            }
-          }
-          if (finishes) ++piece;
-        }
-        if constexpr (some_without_taps) {
-          if (round == 0) {
-            out.fill(own.bias());
-            __syncthreads();
-          }
-        }
-        if (works) {
-          not_finite |= Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
-        }
+      for (int stage = 0; stage < stages; ++stage) multiply.add(sums, leaves);
+
+      if (Problem::bias && new_channels) own.fill_bias(at);
+      // The outputs of before are read.
+      if constexpr (apart) {
+        outputs.wait_free();
+      } else {
+        wait_for_bulk_reads<0>();
       }
+      if (!apart || some_without_taps || (Problem::bias && new_channels)) {
+        sync_team<consumer_barrier, consumers>();
+      }
+      if constexpr (some_without_taps) {
+        out.fill(own.bias());
+        sync_team<consumer_barrier, consumers>();
+      }
+      const bool not_finite = Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
       fence_before_bulk_copies();
-      if (__syncthreads_or(not_finite)) {
+      if (sync_team_or<consumer_barrier, consumers>(not_finite)) {
         Repair<Problem, Plan>{input, packed, bias}(number, out);
         fence_before_bulk_copies();
-        __syncthreads();
+        sync_team<consumer_barrier, consumers>();
       }
-      out.store();
+      if constexpr (apart) {
+        if (threadIdx.x % 32 == 0) arrive(outputs.full());
+        outputs.advance();
+      } else {
+        out.store();
+      }
       if (ends) break;
       new_channels = !coming.same_channels(at);
       number = next;
@@ -2595,7 +3540,7 @@ struct PhaseMma {
 }  // namespace phaseconv
 
 // n4,ic32,oc32,i32x64x128,k3,s2,p1,tf32
-// phase_mma:cells64,threads256,box1x1x64,block32,columns32,groups1,inputs32,buffers1,resident1
+// phase_stream:cells64,threads384,box2x1x64,block32,columns256,groups1,inputs8,buffers2,slots2,resident1
 namespace phaseconv::generated_0 {
 
 struct TheProblem {
@@ -2611,23 +3556,31 @@ struct TheProblem {
   static constexpr bool bias = false;
 };
 
-__device__ constexpr int list_of_offsets[] = {208, 2448, 4688, 6928, 207, 2447, 4687, 6927, 140, 2380, 4620, 6860, 139, 2379, 4619, 6859, 72, 2312, 4552, 6792, 71, 2311, 4551, 6791, 4, 2244, 4484, 6724, 3, 2243, 4483, 6723, 208, 2448, 4688, 6928, 140, 2380, 4620, 6860, 72, 2312, 4552, 6792, 4, 2244, 4484, 6724, 208, 2448, 4688, 6928, 207, 2447, 4687, 6927, 72, 2312, 4552, 6792, 71, 2311, 4551, 6791, 208, 2448, 4688, 6928, 72, 2312, 4552, 6792, 208, 2448, 4688, 6928, 207, 2447, 4687, 6927, 140, 2380, 4620, 6860, 139, 2379, 4619, 6859, 208, 2448, 4688, 6928, 140, 2380, 4620, 6860, 208, 2448, 4688, 6928, 207, 2447, 4687, 6927, 208, 2448, 4688, 6928};
-__device__ constexpr int list_of_first_fragment[] = {0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96, 100, 104, 108, 112, 116, 120, 124, 128, 132, 136, 140, 144, 148, 152, 156, 160, 164, 168, 172, 176, 180, 184, 188, 192, 196, 200, 204, 208, 212, 216, 220, 224, 228, 232, 236, 240, 244, 248, 252, 256, 260, 264, 268, 272, 276, 280, 284, 288, 292, 296, 300, 304, 308, 312, 316, 320, 324, 328, 332, 336, 340, 344, 348, 352, 356, 360, 364, 368, 372, 376, 380, 384, 388, 392, 396, 400, 404, 408, 412, 416, 420, 424, 428};
-__device__ constexpr int list_of_used_tiles[] = {15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15};
-__device__ constexpr int list_of_step[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 0, 1, 2, 3, 16, 17, 18, 19, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3};
-__device__ constexpr int list_of_first_use[] = {0, 32, 48, 64, 72, 88, 96, 104, 108};
+__device__ constexpr int list_of_offsets[] = {-2147483452, 195, -2147483517, 130, 66, 65, 1, 0};
+__device__ constexpr int list_of_first_fragment[] = {0, 32, 48, 64, 72, 88, 96, 104};
+__device__ constexpr int list_of_used_tiles[] = {-1, 252645135, 16711935, 983055, 65535, 3855, 255, 15};
+__device__ constexpr int list_of_step[] = {7, 6, 5, 4, 3, 2, 1, 0};
+__device__ constexpr int list_of_first_use[] = {0, 8};
+__device__ constexpr int list_of_pieces[] = {0, 48, 108};
 struct ThePlan {
-  static constexpr int box_d = 1;
+  static constexpr int box_d = 2;
   static constexpr int box_h = 1;
   static constexpr int box_w = 64;
   static constexpr int group_block = 1;
   static constexpr int channel_block = 32;
-  static constexpr int input_block = 32;
+  static constexpr int input_block = 8;
   static constexpr int cell_tile = 64;
-  static constexpr int column_tile = 32;
+  static constexpr int column_tile = 256;
   static constexpr int threads = 256;
-  static constexpr int buffers = 1;
-  static constexpr bool warpgroups = false;
+  static constexpr int buffers = 2;
+  static constexpr bool warpgroups = true;
+  static constexpr int slots = 2;
+  static constexpr int producers = 128;
+  static constexpr int resident = 1;
+  static constexpr int batch_count = 4;
+  static constexpr StepBatches batches = {{{2, 1, true, {4294967295u, 252645135u}}, {2, 1, true, {16711935u, 983055u}}, {2, 1, false, {65535u, 3855u}}, {2, 1, false, {255u, 15u}}}};
+  static constexpr int piece_count = 2;
+  static __device__ int pieces(int i) { return list_of_pieces[i]; }
   static __device__ int first_use(int i) { return list_of_first_use[i]; }
   static __device__ int step(int i) { return list_of_step[i]; }
   static __device__ int used_tiles(int i) { return list_of_used_tiles[i]; }
@@ -2635,12 +3588,12 @@ struct ThePlan {
   static __device__ int offsets(int i) { return list_of_offsets[i]; }
 };
 
-using Kernel = PhaseMma<TheProblem, ThePlan>;
-static_assert(Kernel::blocks == 16384, "the host launches another number of blocks");
-static_assert(Kernel::shared_bytes == 215168, "the host asks for another size of shared memory");
+using Kernel = PhaseStream<TheProblem, ThePlan>;
+static_assert(Kernel::blocks == 8192, "the host launches another number of blocks");
+static_assert(Kernel::shared_bytes == 221184, "the host asks for another size of shared memory");
 static_assert(Kernel::Packed::bytes == 110592, "the host allocates another size of packed weights");
 
-extern "C" __global__ __launch_bounds__(ThePlan::threads, 1)
+extern "C" __global__ __launch_bounds__(384, 1)
 void phaseconv_run_0(const Kernel::Stored* input, const Kernel::Packed::Word* packed,
     const Kernel::Stored* bias, Kernel::Stored* output) {
   Kernel{input, packed, bias, output}.run();
@@ -2667,7 +3620,7 @@ const Grid packs[] = {
     {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_pack_0), 109, 256, 0, 0},
 };
 const Grid runs[] = {
-    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 16384, 256, 215168, 1},
+    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 8192, 384, 221184, 1},
 };
 
 // Launches on a stream of a device; the device that is current stays so. Null, or what went wrong.

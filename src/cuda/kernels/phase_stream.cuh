@@ -79,10 +79,12 @@ struct PhaseStream {
   // Registers of a thread: those of a multiprocessor, for its blocks' warpgroups.
   static constexpr int warpgroups = consumers / 128, bringing = producers / 128;
   static constexpr int at_launch = 512 / int(Plan::resident) / (warpgroups + bringing) / 8 * 8;
-  static constexpr int producer_registers = bringing == 1 ? 72 : 56;
-  static constexpr int consumer_share =
-      (at_launch * (warpgroups + bringing) - producer_registers * bringing) / warpgroups / 8 * 8;
-  static constexpr int consumer_registers = consumer_share < 240 ? consumer_share : 240;
+  static constexpr int all_registers = at_launch * (warpgroups + bringing);
+  static constexpr int fewest = bringing == 1 ? 72 : 56;  // of a producer
+  static constexpr int share = (all_registers - fewest * bringing) / warpgroups / 8 * 8;
+  static constexpr int consumer_registers = share < 240 ? share : 240;
+  static constexpr int rest = (all_registers - consumer_registers * warpgroups) / bringing / 8 * 8;
+  static constexpr int producer_registers = rest < at_launch ? rest : at_launch;
   static constexpr bool moves_registers = at_launch < 240;
 
   /// A stage of a tile, of all that a block computes one after the other.
