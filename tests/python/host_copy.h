@@ -52,6 +52,7 @@ inline void bulk_copy_to_shared(void* to, const void* from, unsigned bytes, unsi
 inline void start_barrier(unsigned long long*, int) {}
 inline void expect_bytes(unsigned long long*, unsigned) {}
 inline void arrive(unsigned long long*) {}
+inline void arrive_after_copies(unsigned long long*) {}
 /// All threads come here, so that all have made their copies when one goes on.
 inline void wait_for_barrier(unsigned long long*, unsigned) { __syncthreads(); }
 

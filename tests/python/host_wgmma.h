@@ -13,7 +13,8 @@ constexpr Operands operands_of(const BF16*) { return Operands::bf16; }
 
 inline void begin_products() {}
 inline void end_products() {}
-inline void wait_for_products() {}
+template <int groups = 0>
+void wait_for_products() {}
 template <int column_tiles, int cell_tiles>
 void pin(float (&)[column_tiles][cell_tiles][4]) {}
 

@@ -3340,7 +3340,7 @@ struct PhaseStream {
     if (threadIdx.x == 0) {
       inputs.start(2 * Stagers::count, consumers / 32);
       pieces.start(1, consumers / 32);
-      if (apart) outputs.start(consumers / 32, Writers::count / 32);
+      if (apart) outputs.start(consumers, Writers::count);
       for (int i = 0; tile.raw && i < int(tile.raw_buffers); ++i) {
         start_barrier(raw_barrier(own, i), Stager::fetchers);
       }
@@ -3354,10 +3354,10 @@ struct PhaseStream {
       if constexpr (moves_registers) leave_registers<producer_registers>();
       if (Stagers::has_this()) {
         bring_inputs(own, inputs);
-      } else if (Writers::has_this()) {
-        if constexpr (apart) take_outputs(own, outputs);
-      } else if (Fetcher::number() == 0) {
-        bring_weights(own, pieces);
+      } else if (Fetcher::has_this()) {
+        if (Fetcher::number() == 0) bring_weights(own, pieces);
+      } else if constexpr (apart) {
+        take_outputs(own, outputs);
       }
     }
   }
@@ -3473,8 +3473,7 @@ struct PhaseStream {
       outputs.wait_full();
       out.template store<Writers>();
       wait_for_bulk_reads<0>();
-      __syncwarp();
-      if (threadIdx.x % 32 == 0) arrive(outputs.free());
+      arrive(outputs.free());
       outputs.advance();
     }
   }
@@ -3523,7 +3522,7 @@ struct PhaseStream {
         sync_team<consumer_barrier, consumers>();
       }
       if constexpr (apart) {
-        if (threadIdx.x % 32 == 0) arrive(outputs.full());
+        arrive(outputs.full());
         outputs.advance();
       } else {
         out.store();
