@@ -172,6 +172,9 @@ def _device(document: Document) -> str:
     if name := environment.get("gpu", {}).get("name"):
         return name
     where = environment["cpu"] or environment["system"]
+    for row in document.get("results", [])[:1]:  # processors of one name differ in what they have
+        plan = row["layouts"]["channels_first"]["phaseconv"].get("plan", "")
+        where += plan.partition(",")[0].removeprefix("cpu").rstrip()
     count = environment.get("threads")
     return f"{where}, {count} thread{'' if count == 1 else 's'}" if count else where
 
