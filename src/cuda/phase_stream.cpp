@@ -26,7 +26,15 @@ struct Stream {
   std::vector<Index> pieces;          ///< the step that each begins with, and behind the last one
 
   explicit Stream(const Tiling& tile) : step(static_cast<std::size_t>(tile.steps)) {
-    const auto used = [&](Index at) { return tile.used_tiles(0, at); };
+    std::vector<unsigned> tiles;  // of each step; those of a neighbour have the same
+    std::vector<unsigned> of_neighbour(static_cast<std::size_t>(tile.neighbours));
+    for (Index at = 0; at < tile.steps; ++at) {
+      const auto neighbour = static_cast<std::size_t>(tile.k_neighbour(at * 8));
+      unsigned& own = of_neighbour[neighbour];
+      if (own == 0) own = tile.used_tiles(0, at);
+      tiles.push_back(own);
+    }
+    const auto used = [&](Index at) { return tiles[static_cast<std::size_t>(at)]; };
     std::iota(step.begin(), step.end(), Index{0});
     std::ranges::stable_sort(step, std::ranges::greater(), used);
     const Index most = tile.weight_bytes / (32 * tile.lane_words * 4);  // fragments of a piece

@@ -980,7 +980,30 @@ PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number
   return mask;
 }
 
+/// How many sets of live phases the shifts of an axis lead to.
+PHASECONV_FUNCTION Index sets_of_phases(const Axis& axis) {
+  const Phases phases(axis);
+  unsigned masks[kMostKinds] = {};
+  Index count = 0;
+  for (Index i = 0; i < phases.shift_count() && count <= kMostKinds; ++i) {
+    unsigned mask = 0;
+    for (Index n = 0; n < phases.live_count(); ++n) {
+      if (phases.tap_between(n, phases.shift_at(i)) != axis.kernel) mask |= 1u << n;
+    }
+    Index at = 0;
+    while (at < count && masks[at] != mask) ++at;
+    if (at < count) continue;
+    if (count < kMostKinds) masks[count] = mask;
+    ++count;
+  }
+  return count;
+}
+
 PHASECONV_FUNCTION Index Tiling::kinds_of_neighbours() const {
+  // Where a tile has one phase, they are what the axes' sets make together.
+  if (channel_columns % 8 == 0) {
+    return sets_of_phases(problem.d) * sets_of_phases(problem.h) * sets_of_phases(problem.w);
+  }
   unsigned masks[kMostKinds] = {};
   Index count = 0;
   for (Index n = 0; n < neighbours && count <= kMostKinds; ++n) {
