@@ -121,7 +121,7 @@ class HostLibrary:
             source,
         )
         # Whole kernel files that have a host's version.
-        for name in ("copy", "warp_matrices", "wgmma"):
+        for name in ("copy", "warp_matrices", "wgmma", "teams"):
             lines = (KERNELS / f"{name}.cuh").read_text("utf-8").splitlines(keepends=True)
             bare = "".join(line for line in lines if not line.startswith("#pragma once"))
             bare = bare.replace("·", "*")  # as in emitted files

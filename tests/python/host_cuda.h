@@ -1,7 +1,7 @@
 // Lets a C++ compiler build an emitted CUDA source for the processor, on memory of the host: the
 // threads of a block take turns, from barrier to barrier; blocks follow each other. Of instructions
-// that kernels ask for by name it has conversions; those of copy.cuh and wgmma.cuh are in
-// host_copy.h and host_wgmma.h, which take their place. Warps can't talk among themselves.
+// that kernels ask for by name it has conversions; those of copy.cuh, teams.cuh, wgmma.cuh and
+// warp_matrices.cuh are in files of the same names with host_ before them, which take their place.
 #pragma once
 
 #include <ucontext.h>
@@ -84,9 +84,12 @@ inline std::size_t current = 0;
 inline void (*body)() = nullptr;
 inline std::size_t shared_bytes = 0;  ///< of the present kernel
 
+inline std::size_t finished = 0;  ///< threads of all blocks
+
 inline void begin() {
   body();
   threads[current].done = true;
+  ++finished;
 }
 /// Runs `body` in every thread of a block.
 inline void run_block() {
@@ -111,7 +114,32 @@ inline void run_block() {
 }
 }  // namespace host
 
-inline void __syncthreads() { swapcontext(&host::threads[host::current].context, &host::turns); }
+namespace host {
+/// The other threads' turn.
+inline void yield() { swapcontext(&threads[current].context, &turns); }
+
+/// A barrier of the threads [first, end) that are not done.
+struct Barrier {
+  std::size_t here = 0, passed = 0;
+  void wait(std::size_t first, std::size_t end) {
+    const std::size_t own = passed;
+    ++here;
+    while (passed == own) {
+      std::size_t expected = 0;
+      for (std::size_t i = first; i < end && i < threads.size(); ++i) expected += !threads[i].done;
+      if (here == expected) {
+        here = 0;
+        ++passed;
+      }
+      // Nothing new before another one came, who looks for himself, or is done.
+      for (const std::size_t before = finished; passed == own && finished == before;) yield();
+    }
+  }
+};
+inline Barrier barriers[16], warp_barriers[32];
+}  // namespace host
+
+inline void __syncthreads() { host::barriers[0].wait(0, host::threads.size()); }
 inline bool __syncthreads_or(bool one) {
   static bool any = false;
   any |= one;
@@ -122,8 +150,11 @@ inline bool __syncthreads_or(bool one) {
   __syncthreads();
   return found;
 }
+inline void __syncwarp() {
+  const std::size_t warp = host::current / 32;
+  host::warp_barriers[warp].wait(warp * 32, warp * 32 + 32);
+}
 // What the threads of a warp ask each other: here they already agree, or need not.
-inline void __syncwarp() {}
 inline bool __all_sync(unsigned, bool one) { return one; }
 inline unsigned __shfl_sync(unsigned, unsigned value, int) { return value; }
 

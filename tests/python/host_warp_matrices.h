@@ -1,9 +1,10 @@
 // warp_matrices.cuh for host_cuda.h. The lanes of a warp show each other what they have, from
-// barrier to barrier: only for kernels whose warps multiply equally often.
+// barrier to barrier.
 namespace host {
 struct Lane {
   unsigned a[4], b[2];
   const void* place;
+  unsigned address;
 };
 inline Lane lanes[1024];
 
@@ -11,9 +12,9 @@ inline Lane lanes[1024];
 template <class Work>
 void with_lanes(const Lane& own, Work work) {
   lanes[threadIdx.x] = own;
-  __syncthreads();
+  __syncwarp();
   work(lanes + threadIdx.x / 32 * 32, static_cast<int>(threadIdx.x % 32));
-  __syncthreads();
+  __syncwarp();
 }
 }  // namespace host
 
@@ -57,6 +58,16 @@ inline void multiply_bf16(float (&sums)[4], const unsigned (&a)[4], unsigned b0,
   });
 }
 
+inline void load_cells(unsigned (&a)[4], unsigned address) {
+  host::Lane shown{};
+  shown.address = address;
+  host::with_lanes(shown, [&](auto* lanes, int own) {
+    for (int i = 0; i < 4; ++i) {
+      const unsigned place = lanes[8 * i + own / 4].address + own % 4 * 4;
+      std::memcpy(&a[i], at_shared(place, 4), 4);
+    }
+  });
+}
 inline void load_turned(unsigned (&a)[4], const void* place) {
   host::with_lanes({{}, {}, place}, [&](auto* lanes, int own) {
     for (int i = 0; i < 4; ++i) {

@@ -1,4 +1,5 @@
-// wgmma.cuh for host_cuda.h: each thread computes its own sums, from the operands where they lie.
+// wgmma.cuh for host_cuda.h: each thread computes its own sums, from the operands where they lie,
+// or from what the lanes of its warp have of cells.
 namespace phaseconv {
 
 inline unsigned long long core_matrices(unsigned place) { return 8ull << 32 | place; }
@@ -59,6 +60,21 @@ void multiply_shared(Sums& sums, int first, int i, unsigned long long a, unsigne
       }
     }
   }
+}
+
+template <int count, Operands operands, class Sums>
+void multiply_shared(Sums& sums, int first, int i, const unsigned (&a)[4], unsigned long long b) {
+  host::with_lanes({{a[0], a[1], a[2], a[3]}, {}, nullptr, 0}, [&](auto* lanes, int own) {
+    for (int c = 0; c < count; ++c) {
+      for (int j = 0; j < 4; ++j) {
+        const int column = c * 8 + own % 4 * 2 + j % 2;
+        for (int k = 0; k < 8; ++k) {
+          const unsigned word = lanes[own / 4 * 4 + k % 4].a[k / 4 * 2 + j / 2];
+          sums[first + c][i][j] += word_product<operands>(word, operand_word(b, column, k));
+        }
+      }
+    }
+  });
 }
 
 }  // namespace phaseconv

@@ -182,6 +182,23 @@ def test_products_with_all_taps_compute_it_too(problem, tmp_path, monkeypatch):
     products_compute_it_too(problem, "col2im_mma:", tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "n2,ic4,oc6,g2,i5x7x9,k3,s2,p1,bias",
+        "ic12,oc40,i5x8,k2,s2,bias,f16",
+        "n3,ic19,oc7,i5x6x7,k3x2x3,s2x1x3,p1x0x2,op1x0x2,bias,cl",
+        "ic9,oc16,i6x11,k3,s2,p1,d2",
+        "ic40,oc8,i3x4x12,k3,s2,p1,f16",
+        "ic40,oc33,i30,k2,s3,bias,bf16,cl",
+        "ic64,oc2,i300,k4,s2,p1",
+        "ic20,oc24,i4x6x8,k3",
+    ],
+)
+def test_products_of_streams_compute_it_too(problem, tmp_path, monkeypatch):
+    products_compute_it_too(problem, "phase_stream:", tmp_path, monkeypatch)
+
+
 def products_compute_it_too(problem, plan, tmp_path, monkeypatch):
     emitted, _ = on_host(compose.emit_problem(problem, plan=plan).text, tmp_path, monkeypatch)
     model = emitted["ModelNew"](*emitted["get_init_inputs"]())
