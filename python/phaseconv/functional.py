@@ -130,7 +130,7 @@ def _is_plain(input, weight, bias) -> bool:
         and input.layout is _strided
         and weight.layout is _strided
         and not weight.is_neg()  # no version and no address shows that; our operator resolves it
-        and not (_grad_enabled() and _requires_grad(input, weight, bias))
+        and not _requires_grad(input, weight, bias)
         and _dispatch_modes() == 0
         and _functorch_level() is None
         and _jit_trace() is None
