@@ -27,11 +27,13 @@ CEILINGS = {
 }
 
 
-def made_up(mine, torch_ms, *, kind="f32", name="layer", bytes=1e6, flops=1e6, wrong=False):
+def made_up(
+    mine, torch_ms, *, kind="f32", name="layer", bytes=1e6, flops=1e6, wrong=False, plan="p"
+):
     """A row whose times in ms are (channels first, channels last); None: no such layout."""
     layouts = {
         layout: {
-            "phaseconv": {"computed_by": "phaseconv", "median_ms": m, "plan": "p", "repeats": 3},
+            "phaseconv": {"computed_by": "phaseconv", "median_ms": m, "plan": plan, "repeats": 3},
             "pytorch": {"median_ms": t},
             "check": {"pass": not wrong},
         }
@@ -290,6 +292,8 @@ def test_headline_is_the_first_problem():
         "- A processor, 2 threads: `ic32,oc32,g4,i32x64x128,k3,s2,p1` in 2 ms, PyTorch 2.11 in 8 "
         "ms: 4.0 times."
     )
+    row = made_up((2.0, 4.0), (8.0, 4.0), plan="cpu AVX2, cells:oc4") | {"problem": row["problem"]}
+    assert page.headline([made_up_document(row)]).startswith("- A processor AVX2, 2 threads: ")
     assert page.headline([]) == "Nothing measured yet."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,11 +173,19 @@ def _device(document: Document) -> str:
     if name := environment.get("gpu", {}).get("name"):
         return name
     where = environment["cpu"] or environment["system"]
-    for row in document.get("results", [])[:1]:  # processors of one name differ in what they have
-        plan = row["layouts"]["channels_first"]["phaseconv"].get("plan", "")
-        where += plan.partition(",")[0].removeprefix("cpu").rstrip()
+    if found := _instruction_set(document):  # processors of one name differ in it
+        where += f" {found}"
     count = environment.get("threads")
     return f"{where}, {count} thread{'' if count == 1 else 's'}" if count else where
+
+
+def _instruction_set(document: Document) -> str | None:
+    """What the first plan on a processor names: "cpu AVX2, cells:oc4,..."."""
+    for row in document.get("results", [])[:1]:
+        plan = row["layouts"]["channels_first"]["phaseconv"].get("plan", "")
+        if found := re.match(r"cpu (\w+),", plan):
+            return found[1]
+    return None
 
 
 def _heading(name: str, document: Document) -> str:
