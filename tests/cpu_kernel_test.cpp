@@ -12,6 +12,7 @@
 #include "cpu/kernels.h"
 #include "cpu/pairs.h"
 #include "cpu/reference.h"
+#include "cpu/rows.h"
 #include "cpu/straight.h"
 #include "element.h"
 #include "phaseconv/convolution.h"
@@ -76,10 +77,11 @@ class CpuKernel : public testing::TestWithParam<std::tuple<std::string, const ch
     o.threads = 2;
     return o;
   }
-  /// The families "groups", "pairs" and "straight" are for some problems alone.
+  /// The families "groups", "pairs", "rows" and "straight" are for some problems alone.
   bool has_plan(const Problem& problem) const {
     const cpu::Kernels& kernels = cpu::kernels(options().instruction_set);
     return options().plan == "pairs"      ? cpu::pairs_refusal(problem, kernels.lanes).empty()
+           : options().plan == "rows"     ? cpu::rows_refusal(problem).empty()
            : options().plan == "straight" ? cpu::straight_refusal(problem, kernels.lanes).empty()
            : options().plan == "groups"
                ? problem.in_channels == problem.groups && problem.out_channels == problem.groups
@@ -127,9 +129,10 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
   const Options asked = options();
   const Backend& backend = cpu_backend();
   const Machine machine = backend.machine(Device::cpu(), asked);
-  for (const char* text : {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
-                           "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl", "ic3,oc13,i2x5x24,k2,s2,bias",
-                           "ic6,oc96,g2,i2x5x13,k2,s2,bias,cl"}) {
+  for (const char* text :
+       {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
+        "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl", "ic3,oc13,i2x5x24,k2,s2,bias",
+        "ic70,oc13,i2x3x67,k4x5x4,s1x3x2,p1x0x1,bias", "ic6,oc96,g2,i2x5x13,k2,s2,bias,cl"}) {
     const Problem problem = parse(text);
     if (!has_plan(problem)) continue;
     for (const Candidate& candidate : candidates(problem, machine, backend.families())) {
@@ -174,7 +177,7 @@ TEST_P(CpuKernel, SaysWhichInstructionSetRan) {
 INSTANTIATE_TEST_SUITE_P(
     , CpuKernel,
     testing::Combine(testing::ValuesIn(cpu::instruction_sets()),
-                     testing::Values("cells", "channels", "groups", "pairs", "straight")),
+                     testing::Values("cells", "channels", "groups", "pairs", "rows", "straight")),
     [](const auto& one) { return std::get<0>(one.param) + "_" + std::get<1>(one.param); });
 
 TEST(CpuInstructionSet, BestIsTakenAndTheBaselineIsThere) {
@@ -339,7 +342,10 @@ TEST(CpuRows, TransposeEverySize) {
 TEST(CpuPlan, FollowsTheLayout) {
   const auto family = [](const char* text) {
     const std::string plan = prepare(parse(text), Device::cpu()).plan();
-    return plan.starts_with("straight") ? "chann" : plan.substr(0, 5);  // the same lanes
+    // The same lanes.
+    return plan.starts_with("straight") ? "chann"
+           : plan.starts_with("rows")   ? "cells"
+                                        : plan.substr(0, 5);
   };
   EXPECT_EQ(family("n1,ic32,oc32,g4,i32x64x128,k3,s2,p1"), "cells");
   EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2"), "pairs");

@@ -31,6 +31,8 @@ TEST(CpuStream, OutputsMayBeginAnywhere) {
   const std::pair<const char*, const char*> plans[] = {
       {"pairs", first},
       {"cells", first},
+      {"rows", first},
+      {"rows", "ic3,oc5,i20x33x67,k3,s2,p1,bias"},
       {"channels", first},
       {"straight", "ic3,oc32,i10x40x40,k2,s2,bias,cl"},
       {"straight", "ic3,oc48,i10x30x31,k3,s2,p1,bias,cl"}};

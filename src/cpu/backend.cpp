@@ -13,8 +13,8 @@
 #include "cpu/families.h"
 #include "cpu/kernels.h"
 #include "cpu/parallel.h"
+#include "cpu/tasks.h"
 #include "cpu/tiling.h"
-#include "cpu/worker.h"
 
 namespace phaseconv {
 namespace {

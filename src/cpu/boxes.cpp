@@ -20,6 +20,7 @@ constexpr Index usual_blocks[] = {16, 32, 64};
 constexpr Index sums_shares[] = {5, 10};
 constexpr Index input_shares[] = {2, 4, 8, 16};  ///< what the staged input of `pairs` takes of it
 
+constexpr Index rows_cells[] = {64, 256, 1024};     ///< of a plane: pairs of outputs
 constexpr Index straight_cells[] = {64, 128, 256};  ///< of a plane, that share a tile's weights
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
@@ -48,7 +49,7 @@ class Boxer {
         p_(problem),
         m_(machine),
         phases_(problem.phases()),
-        along_cells_(plan.family == "cells" || plan.family == "pairs"),
+        along_cells_(Tiling(problem, plan, machine.vector_lanes).lanes == Lanes::cells),
         channels_(plan.family == "groups" ? p_.groups : p_.out_channels_per_group()),
         channel_unit_(!along_cells_      ? plan.channel_tile * m_.vector_lanes
                       : taps_w_first(p_) ? 1
@@ -107,6 +108,26 @@ class Boxer {
     if (plan_.box[2] == phases_[2].cells()) {
       plan_.box[1] = rows(std::max(cells / plan_.box[2], Index{1}));
     }
+    make_enough_tasks();
+    return plan_;
+  }
+
+  /// Rows are put together for all channels if the cache holds them, those that leave meanwhile,
+  /// and the input.
+  Plan choose_rows(Index cells) {
+    plan_.channel_block = channels_;
+    const Index width = tiling().cells[2];
+    plan_.box = {phases_[0].cells(), 1, share(width, cells, m_.vector_lanes)};
+    if (plan_.box[2] == width) {
+      plan_.box[1] = share(phases_[1].cells(), std::max(cells / width, Index{1}), 1);
+    }
+    const auto large = [&] {
+      return staged_bytes() + tiling().sums_floats() * static_cast<Index>(sizeof(float)) >
+             m_.cache_bytes / 2;
+    };
+    halve(plan_.box[1], 1, 1, large);
+    halve(plan_.channel_block, std::max(channel_unit_, channels_ / 4), channel_unit_, large);
+    halve(plan_.box[2], least_cells, m_.vector_lanes, large);
     make_enough_tasks();
     return plan_;
   }
@@ -192,6 +213,12 @@ std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine&
   if (plan.family == "pairs") {
     for (const Index share : input_shares) {
       list.push_back(Boxer(plan, problem, machine).choose_pairs(share));
+    }
+    return list;
+  }
+  if (plan.family == "rows") {
+    for (const Index cells : rows_cells) {
+      list.push_back(Boxer(plan, problem, machine).choose_rows(cells));
     }
     return list;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/rows.h"
 #include "cpu/straight.h"
 #include "cpu/tiling.h"
 
@@ -36,6 +37,13 @@ constexpr double plane_start = 800;
 constexpr double pairs_input_line = 3;
 constexpr double pairs_output_line = 1;
 
+// `rows`: a tile with its stores, a tap of it, and a row of outputs.
+constexpr double rows_latency = 5;
+constexpr double rows_tile_start = 30;
+constexpr double rows_tap = 2;
+constexpr double rows_start = 30;
+constexpr double rows_output_line = 3;
+
 // So does `straight`. Its tiles of 8 sums took no more than their multiply-adds.
 constexpr double straight_latency = 4;
 constexpr double straight_tile_start = 30;
@@ -56,15 +64,21 @@ void for_tiles(Index extent, Index tile, F f) {
   if (extent % tile != 0) f(extent % tile, Index{1});
 }
 
+/// The same with tiles as equal as they can be.
+template <typename F>
+void for_shares(Index extent, Index tile, F f) {
+  for (const Share& share : equal_shares(extent, tile)) {
+    if (share.count > 0) f(share.size, share.count);
+  }
+}
+
 /// The register tiles of one phase, for a plane of cells and a block of channels.
 struct TileCost {
   explicit TileCost(const Tiling& t) {
     const bool along_cells = t.lanes == Lanes::cells;
     const Index flat = (t.box[1] - 1) * (t.box[2] + t.window[2] - 1) + t.box[2];
-    const Index rows = t.phase_rows() ? t.phases[2].count() : along_cells ? t.block : flat;
     const Index vectors = ceil_div(along_cells ? flat : t.block, t.vector_lanes);
-    const Index runs = t.straight ? t.box[1] : 1;  // of cells that lie in a row
-    for_tiles(t.straight ? t.box[2] : rows, t.row_tile, [&](Index a, Index na) {
+    const auto add = [&](Index a, Index na) {
       for_tiles(vectors, t.vector_tile, [&](Index b, Index nb) {
         const double sums = real(a * b);
         // Vectors of cells begin anywhere, so that most cross a cache line, and lie a channel's
@@ -74,15 +88,28 @@ struct TileCost {
                              : !t.staged              ? real(a + b)
                                                       : std::max(real(a + b), 2.8 * real(b));
         const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
-        const double least = t.straight ? straight_latency : latency;
-        cycles += real(runs * na * nb) * std::max({sums / 2, loads / 2, least}) * strided;
-        count += real(runs * na * nb);
+        const double least = t.path == Path::straight ? straight_latency : latency;
+        cycles += real(na * nb) * std::max({sums / 2, loads / 2, least}) * strided;
+        count += real(na * nb);
       });
-    });
+    };
+    if (along_cells) {
+      for_tiles(t.phase_rows() ? t.phases[2].count() : t.block, t.row_tile, add);
+    } else {  // row after row, each as many cells as outputs
+      const Index outputs = ceil_div(t.problem.axes[2].output(), t.phases[2].count());
+      for_shares(std::min(outputs, t.box[2]), t.row_tile,
+                 [&](Index a, Index na) { add(a, na * t.box[1]); });
+    }
   }
   double count = 0;
   double cycles = 0;  ///< of one multiply-add of them all
 };
+
+/// One line of weights that the second-level cache has not kept.
+double weight_line_cycles(const Problem& problem, const Machine& machine) {
+  const bool near = real(problem.weight_elements()) * 4 <= last_level * real(machine.cache_bytes);
+  return near ? weight_line : weight_line_far;
+}
 
 /// Of all tasks together, the multiplications.
 double multiply_cycles(const Problem& problem, const Tiling& t) {
@@ -98,8 +125,8 @@ double multiply_cycles(const Problem& problem, const Tiling& t) {
   const double phases =
       boxes / rows * real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
   const double shares = real(ceil_div(t.depth, std::min(t.depth_at_once, t.part_depth)));
-  const double start = t.straight ? straight_tile_start : tile_start;
-  const double phase = t.straight ? straight_phase_start : phase_start;
+  const double start = t.path == Path::straight ? straight_tile_start : tile_start;
+  const double phase = t.path == Path::straight ? straight_phase_start : phase_start;
   return taps *
              (real(t.depth) * tiles.cycles + shares * tiles.count * (t.depth > 1 ? tile_tap : 0)) +
          phases * (shares * tiles.count * start + phase);
@@ -124,8 +151,7 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
   const double planes = real(t.tasks * t.box[0]);
   const double weight_lines = kept < real(machine.cache_bytes) ? 0 : planes * weights / line;
-  const bool near = real(problem.weight_elements()) * 4 <= last_level * real(machine.cache_bytes);
-  return staging + weight_lines * (near ? weight_line : weight_line_far) +
+  return staging + weight_lines * weight_line_cycles(problem, machine) +
          real(problem.input_elements() * t.blocks) / line *
              (t.staged ? input_line : straight_input_line);
 }
@@ -134,7 +160,7 @@ double output_cycles(const Problem& problem, const Tiling& t) {
   const bool along_cells = t.lanes == Lanes::cells;
   const auto outputs = real(problem.output_elements());
   const bool parts_of_lines = t.block % 16 != 0;
-  if (t.straight) {
+  if (t.path == Path::straight) {
     const bool alone = real(t.weight_tile()) < 2 * line;
     const double each = !t.stream              ? 0
                         : !straight_streams(t) ? straight_cached_line
@@ -181,13 +207,53 @@ double pairs_cycles(const Problem& problem, const Tiling& t) {
          real(problem.output_elements()) / line * pairs_output_line;
 }
 
+/// All of a layer by `rows`.
+double rows_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
+  double both = 0, alone = 0;  // phases that a tap along w serves
+  for (const SharedTap& tap : shared_taps(t.phases[2])) {
+    (tap.tap[0] != no_tap && tap.tap[1] != no_tap ? both : alone) += 1;
+  }
+  // Of one row of outputs, and one tap along d and h. A single multiply-add a tap waits for none.
+  double tiles = 0, multiply_adds = 0;
+  const double least = t.depth > 1 ? rows_latency : 0;
+  for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
+    for_shares(ceil_div(t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
+      const double sums = real(a * b), loads = (t.depth > 1 ? 2.9 : 2) * real(b);
+      multiply_adds +=
+          real(na * nb) * (both * std::max({sums, real(a) + loads / 2, least}) +
+                           alone * std::max({sums / 2, real(a) / 2 + loads / 2, least}));
+      tiles += real(na * nb);
+    });
+  });
+  const double boxes = real(problem.batch * t.groups * t.blocks * t.boxes[2]);
+  const double rows = boxes * real(problem.axes[0].output() * problem.axes[1].output());
+  const double taps = boxes * real(t.phases[0].pairs() * t.phases[1].pairs());
+  const double outputs = real(problem.output_elements());
+  double window = 1;
+  for (std::size_t a = 0; a < 3; ++a) window *= real(t.box[a] + t.window[a] - 1);
+  const double staged = real(t.tasks) * window * real(t.depth);
+  // Every row goes through the weights of its phase.
+  const double weights = real(problem.kernel_positions() * t.depth * t.block) /
+                         real(t.phases[0].count() * t.phases[1].count());
+  const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
+  const double weight_lines = kept < real(machine.cache_bytes) ? 0 : rows * weights / line;
+  return weight_lines * weight_line_cycles(problem, machine) +
+         taps * (multiply_adds * real(t.depth) + tiles * (both + alone) * rows_tap) +
+         rows * (tiles * rows_tile_start + rows_start) + real(t.tasks) * task_start +
+         staged / real(t.vector_lanes) * staged_vector +
+         real(problem.input_elements() * t.blocks) / line * pairs_input_line +
+         outputs / line * rows_output_line;
+}
+
 }  // namespace
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Tiling t(problem, plan, machine.vector_lanes);
-  const double cycles = t.pairs ? pairs_cycles(problem, t)
-                                : multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
-                                      output_cycles(problem, t) + real(t.tasks) * task_start;
+  const double cycles = t.path == Path::pairs ? pairs_cycles(problem, t)
+                        : t.path == Path::rows
+                            ? rows_cycles(problem, machine, t)
+                            : multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
+                                  output_cycles(problem, t) + real(t.tasks) * task_start;
   // The last turn may leave some threads without a task.
   const double units =
       std::max(real(t.tasks) / std::max(real(ceil_div(t.tasks, machine.units)), 1.0), 1.0);

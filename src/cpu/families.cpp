@@ -6,6 +6,7 @@
 #include "cpu/cost.h"
 #include "cpu/kernels.h"
 #include "cpu/pairs.h"
+#include "cpu/rows.h"
 #include "cpu/straight.h"
 #include "cpu/tiling.h"
 
@@ -41,17 +42,17 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
   return list;
 }
 
-std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
+/// Of the families that interleave two phases in registers, so that a tile has `cells` along w.
+std::vector<Plan> interleaved(const char* family, const Problem& problem, const Machine& machine,
+                              Index cells) {
   std::vector<Plan> list;
-  if (!pairs_refusal(problem, machine.vector_lanes).empty()) return list;
-  const Index cells = problem.axes[1].input * problem.axes[2].input;
   const Index most_rows = std::min<Index>(max_rows, problem.out_channels_per_group());
   for (Index rows = 1; rows <= most_rows; ++rows) {
     Index vectors = std::min<Index>(max_vectors, ceil_div(cells, machine.vector_lanes));
-    while (vectors > 0 && !fits_pairs(rows, vectors, machine.registers)) --vectors;
+    while (vectors > 0 && !fits_rows(rows, vectors, machine.registers)) --vectors;
     if (vectors == 0) break;
     Plan plan;
-    plan.family = "pairs";
+    plan.family = family;
     plan.channel_tile = rows;
     plan.cell_tile = vectors;
     for (const Plan& boxed : boxes(plan, problem, machine)) {
@@ -59,6 +60,16 @@ std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
     }
   }
   return list;
+}
+
+std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
+  if (!pairs_refusal(problem, machine.vector_lanes).empty()) return {};
+  return interleaved("pairs", problem, machine, problem.axes[1].input * problem.axes[2].input);
+}
+
+std::vector<Plan> row_plans(const Problem& problem, const Machine& machine) {
+  if (!rows_refusal(problem).empty()) return {};
+  return interleaved("rows", problem, machine, ceil_div(problem.axes[2].output(), Index{2}));
 }
 
 std::vector<Plan> straight_plans(const Problem& problem, const Machine& machine) {
@@ -92,12 +103,18 @@ std::string refusal_of_straight(const Problem& problem, const Machine& machine, 
   return fits(plan.cell_tile, plan.channel_tile, machine.registers) ? "" : too_many_sums(machine);
 }
 
-std::string refusal_of_pairs(const Problem& problem, const Machine& machine, const Plan& plan) {
-  if (std::string reason = pairs_refusal(problem, machine.vector_lanes); !reason.empty()) {
-    return reason;
-  }
-  const bool fit = fits_pairs(plan.channel_tile, plan.cell_tile, machine.registers);
+std::string refusal_of_interleaved(std::string reason, const Machine& machine, const Plan& plan) {
+  if (!reason.empty()) return reason;
+  const bool fit = fits_rows(plan.channel_tile, plan.cell_tile, machine.registers);
   return fit ? "" : too_many_sums(machine);
+}
+
+std::string refusal_of_pairs(const Problem& problem, const Machine& machine, const Plan& plan) {
+  return refusal_of_interleaved(pairs_refusal(problem, machine.vector_lanes), machine, plan);
+}
+
+std::string refusal_of_rows(const Problem& problem, const Machine& machine, const Plan& plan) {
+  return refusal_of_interleaved(rows_refusal(problem), machine, plan);
 }
 
 std::string refusal(const Problem& problem, const Machine& machine, const Plan& plan) {
@@ -124,6 +141,8 @@ const std::vector<Family>& families() {
        &plans<Lanes::groups>, &offer_one<refusal, seconds>},
       {"pairs", "as cells, two phases interleaved in registers: kernel = stride, channels first",
        &pair_plans, &offer_one<refusal_of_pairs, seconds>},
+      {"rows", "as cells, two phases interleaved in registers: stride 2 along w, channels first",
+       &row_plans, &offer_one<refusal_of_rows, seconds>},
       {"straight", "as channels, from registers to the output: channels last", &straight_plans,
        &offer_one<refusal_of_straight, seconds>},
   };

@@ -105,8 +105,37 @@ void MultiplyTile(const Product& p) {
   }
 }
 
-template <int kRows, int kVectors>
-void MultiplyPairTile(const PairProduct& p) {
+/// One tap of both phases, or of one of them: kFirst to kLast.
+template <Kind kKind, int kFirst, int kLast, int kRows, int kVectors>
+HWY_INLINE void MultiplyRowTap(const RowProduct& p, const RowTap& tap, Index begin, Index depth,
+                               const float* all_vectors, Vector (&sum)[2][kRows][kVectors]) {
+  const Floats f;
+  const float* vectors = all_vectors + tap.vector + begin * p.vector_next;
+  const float* weights[2];
+#pragma GCC unroll 2
+  for (int r = kFirst; r <= kLast; ++r) weights[r] = p.weights + (tap.weight[r] + begin) * p.width;
+  if constexpr (kKind == Kind::single) depth = 1;
+  for (Index i = 0, at = 0; i < depth; ++i, at += p.width, vectors += p.vector_next) {
+    Vector v[kVectors];
+#pragma GCC unroll 8
+    for (int b = 0; b < kVectors; ++b) {
+      v[b] = hn::LoadU(f, vectors + b * kLanes);
+      if constexpr (kRows > 1 || kFirst < kLast) KeepInRegister(v[b]);
+    }
+#pragma GCC unroll 2
+    for (int r = kFirst; r <= kLast; ++r) {
+#pragma GCC unroll 8
+      for (int a = 0; a < kRows; ++a) {
+        const Vector s = hn::Set(f, weights[r][at + a]);
+#pragma GCC unroll 8
+        for (int b = 0; b < kVectors; ++b) sum[r][a][b] = hn::MulAdd(s, v[b], sum[r][a][b]);
+      }
+    }
+  }
+}
+
+template <Kind kKind, int kRows, int kVectors>
+HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, float* all_to) {
   const Floats f;
   Vector sum[2][kRows][kVectors];
 #pragma GCC unroll 8
@@ -114,28 +143,21 @@ void MultiplyPairTile(const PairProduct& p) {
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) sum[0][a][b] = sum[1][a][b] = hn::Set(f, p.starts[a]);
   }
-  const float* weights = p.weights;
-  const float* vectors = p.vectors;
-  for (Index i = 0; i < p.depth; ++i, weights += kRows, vectors += p.vector_next) {
-    Vector v[kVectors];
-#pragma GCC unroll 8
-    for (int b = 0; b < kVectors; ++b) {
-      v[b] = hn::LoadU(f, vectors + b * kLanes);
-      KeepInRegister(v[b]);
-    }
-#pragma GCC unroll 2
-    for (int r = 0; r < 2; ++r) {
-#pragma GCC unroll 8
-      for (int a = 0; a < kRows; ++a) {
-        const Vector s = hn::Set(f, weights[r * p.weight_phase + a]);
-#pragma GCC unroll 8
-        for (int b = 0; b < kVectors; ++b) sum[r][a][b] = hn::MulAdd(s, v[b], sum[r][a][b]);
+  for (Index i = 0; i < p.depth; i += p.depth_at_once) {
+    const Index depth = std::min(p.depth_at_once, p.depth - i);
+    for (const RowTap* tap = p.taps; tap != p.taps + p.tap_count; ++tap) {
+      if (tap->weight[0] >= 0 && tap->weight[1] >= 0) [[likely]] {
+        MultiplyRowTap<kKind, 0, 1, kRows, kVectors>(p, *tap, i, depth, all_vectors, sum);
+      } else if (tap->weight[0] >= 0) {
+        MultiplyRowTap<kKind, 0, 0, kRows, kVectors>(p, *tap, i, depth, all_vectors, sum);
+      } else {
+        MultiplyRowTap<kKind, 1, 1, kRows, kVectors>(p, *tap, i, depth, all_vectors, sum);
       }
     }
   }
 #pragma GCC unroll 8
   for (int a = 0; a < kRows; ++a) {
-    float* const to = p.to + a * p.to_row;
+    float* const to = all_to + a * p.to_row;
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) {
       Vector out[2];
@@ -151,6 +173,14 @@ void MultiplyPairTile(const PairProduct& p) {
         }
       }
     }
+  }
+}
+
+template <Kind kKind, int kRows, int kVectors>
+void MultiplyRowTile(const RowProduct& p) {
+  for (Index n = 0; n < p.repeats; ++n) {
+    MultiplyRowOnce<kKind, kRows, kVectors>(p, p.vectors + n * p.vector_repeat,
+                                            p.to + n * p.to_repeat);
   }
 }
 
@@ -173,23 +203,23 @@ constexpr void FillTable(MultiplyTable& table, std::integer_sequence<int, kRows.
   (FillRow<kKind, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
 }
 
-template <int kRows, int kVectors>
-constexpr MultiplyPairs MultiplyPairsIfFits() {
-  if constexpr (fits_pairs(kRows, kVectors, kRegisters)) {
-    return &MultiplyPairTile<kRows, kVectors>;
+template <Kind kKind, int kRows, int kVectors>
+constexpr MultiplyRows MultiplyRowsIfFits() {
+  if constexpr (fits_rows(kRows, kVectors, kRegisters)) {
+    return &MultiplyRowTile<kKind, kRows, kVectors>;
   } else {
     return nullptr;
   }
 }
 
-template <int kRows, int... kVectors>
-constexpr void FillPairsRow(MultiplyPairsTable& table, std::integer_sequence<int, kVectors...>) {
-  ((table[kRows][kVectors] = MultiplyPairsIfFits<kRows + 1, kVectors + 1>()), ...);
+template <Kind kKind, int kRows, int... kVectors>
+constexpr void FillRowsRow(MultiplyRowsTable& table, std::integer_sequence<int, kVectors...>) {
+  ((table[kRows][kVectors] = MultiplyRowsIfFits<kKind, kRows + 1, kVectors + 1>()), ...);
 }
 
-template <int... kRows>
-constexpr void FillPairs(MultiplyPairsTable& table, std::integer_sequence<int, kRows...>) {
-  (FillPairsRow<kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
+template <Kind kKind, int... kRows>
+constexpr void FillRows(MultiplyRowsTable& table, std::integer_sequence<int, kRows...>) {
+  (FillRowsRow<kKind, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
 }
 
 // ---------------------------------------------------------------------------------- load, store
@@ -340,12 +370,13 @@ inline double Burn(Index repeats, float* result) {
 }
 
 constexpr Kernels MakeKernels(const char* target) {
-  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},     {},         {},   {},
-            &Load,  &Store,     &Write, &Stream,    &Flush, &Transpose, &Burn};
+  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},      {},     {},         {},
+            {},     &Load,      &Store, &Write,     &Stream, &Flush, &Transpose, &Burn};
   FillTable<Kind::any>(k.multiply, std::make_integer_sequence<int, max_rows>());
   FillTable<Kind::single>(k.multiply_single, std::make_integer_sequence<int, max_rows>());
   FillTable<Kind::elementwise>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
-  FillPairs(k.multiply_pairs, std::make_integer_sequence<int, max_rows>());
+  FillRows<Kind::any>(k.multiply_rows, std::make_integer_sequence<int, max_rows>());
+  FillRows<Kind::single>(k.multiply_rows_single, std::make_integer_sequence<int, max_rows>());
   return k;
 }
 

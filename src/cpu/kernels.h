@@ -1,5 +1,5 @@
 // The vector code: a few small functions, compiled once per instruction set. Everything above them
-// (worker.cpp) is plain C++ and knows neither lanes nor element types.
+// (tasks.h) is plain C++ and knows neither lanes nor element types.
 #pragma once
 
 #include <cstdint>
@@ -48,24 +48,38 @@ using Multiply = void (*)(const Product&);
 constexpr int max_rows = 8;     ///< rows a of one register tile
 constexpr int max_vectors = 6;  ///< vectors along b of one; more gain little and compile long
 
-/// Both phases along w of a stride of 2, each of one tap, interleaved in registers and written:
-///     sums[r][a][b] = starts[a] + sum over i of weights[r * weight_phase + i * rows + a]
-///                                               * vectors[i * vector_next + b]
-/// Vector n of the sums of a, interleaved, goes to to[a * to_row + places[n]] where that is not
-/// negative.
-struct PairProduct {
+/// One tap along d and h of the two phases along w of a stride of 2: the vectors that it reads, and
+/// the weights for either phase, in rows of `width`; negative: that phase has no tap here.
+struct RowTap {
+  Index vector = 0;
+  Index weight[2] = {-1, -1};
+};
+
+/// Both phases along w of a stride of 2, interleaved in registers and written:
+///     sums[r][a][b] = starts[a] + sum over the taps and i of weights[(tap.weight[r] + i) * width +
+///     a]
+///                                               * vectors[tap.vector + i * vector_next + b]
+/// with `depth_at_once` of the i for all taps before the next ones. Vector n of the sums of a,
+/// interleaved, goes to to[a * to_row + places[n]] where that is not negative.
+struct RowProduct {
+  const RowTap* taps = nullptr;
+  Index tap_count = 0;
   const float* weights = nullptr;
-  Index weight_phase = 0;
+  Index width = 0;  ///< of the weights of one i
   const float* vectors = nullptr;
   Index vector_next = 0;
   Index depth = 1;  ///< number of i
+  Index depth_at_once = 1;
   const float* starts = nullptr;
   float* to = nullptr;
   Index to_row = 0;
   const Index* places = nullptr;  ///< two for each vector of cells
   bool stream = false;            ///< past the caches; then all places are those of whole vectors
+  // The same again `repeats` times, each time this much further on.
+  Index repeats = 1;
+  Index vector_repeat = 0, to_repeat = 0;
 };
-using MultiplyPairs = void (*)(const PairProduct&);
+using MultiplyRows = void (*)(const RowProduct&);
 
 /// Whether a register tile fits: its sums, one row of vectors and the scalar that multiplies them.
 /// Five and six vectors are for a single row.
@@ -73,13 +87,14 @@ constexpr bool fits(Index rows, Index vectors, Index registers) {
   return rows * vectors + vectors + 1 <= registers && (rows == 1 || vectors <= 4);
 }
 
-constexpr bool fits_pairs(Index rows, Index vectors, Index registers) {
+/// The same for both phases along w.
+constexpr bool fits_rows(Index rows, Index vectors, Index registers) {
   return 2 * rows * vectors + vectors + 1 <= registers;
 }
 
 /// [rows - 1][vectors - 1]; null where it does not fit.
 using MultiplyTable = Multiply[max_rows][max_vectors];
-using MultiplyPairsTable = MultiplyPairs[max_rows][max_vectors];
+using MultiplyRowsTable = MultiplyRows[max_rows][max_vectors];
 
 /// `runs` runs of `count` contiguous elements each, that lie `from_step` apart here and `to_step`
 /// apart there (in elements).
@@ -113,7 +128,8 @@ struct Kernels {
   MultiplyTable multiply;
   MultiplyTable multiply_single;  ///< for depth 1
   MultiplyTable multiply_elementwise;
-  MultiplyPairsTable multiply_pairs;
+  MultiplyRowsTable multiply_rows;
+  MultiplyRowsTable multiply_rows_single;  ///< for depth 1
 
   /// Reads elements of `type` as operands: tf32 is rounded.
   void (*load)(DataType type, const void* from, float* to, const Runs& runs);

@@ -27,8 +27,11 @@ class PairWorker {
         t.stream && reinterpret_cast<std::uintptr_t>(output) %
                             (static_cast<std::size_t>(t.vector_lanes) * sizeof(float)) ==
                         0;
-    product.weight_phase = 0;
-    product.depth = t.depth;
+    both.weight[0] = 0;
+    both.weight[1] = t.depth;
+    product.taps = &both;
+    product.tap_count = 1;
+    product.depth = product.depth_at_once = t.depth;
     product.to_row = sizes[0] * sizes[1] * sizes[2];
   }
 
@@ -86,7 +89,8 @@ class PairWorker {
       const float* const tile_weights = weights + t.weight_offset(task.group, first);
       const Index channel = task.n * t.problem.out_channels + task.group * t.channels + first;
       product.starts = memory.starts + c;
-      product.weight_phase = t.depth * t.weight_width(first);
+      product.width = t.weight_width(first);
+      const Index weight_tap = t.depth * product.width;
       for (Index q = 0; q < cells; q += t.vector_tile * t.vector_lanes) {
         const Index vectors = std::min(t.vector_tile, ceil_div(cells - q, t.vector_lanes));
         product.vectors = staged.data + d % t.window[0] * staged.slot + q;
@@ -94,11 +98,11 @@ class PairWorker {
         Index tap = 0;
         for (Index rd = 0; rd < along_d.count(); ++rd) {
           for (Index rh = 0; rh < along_h.count(); ++rh, tap += 2) {
-            product.weights = tile_weights + tap * product.weight_phase;
+            product.weights = tile_weights + tap * weight_tap;
             product.to = y + ((channel * sizes[0] + along_d.output(d, rd)) * sizes[1] +
                               along_h.output(task.cell[1], rh)) *
                                  sizes[2];
-            k.multiply_pairs[rows - 1][vectors - 1](product);
+            k.multiply_rows[rows - 1][vectors - 1](product);
             ahead.worked(2 * rows * vectors * t.depth);
           }
         }
@@ -128,7 +132,8 @@ class PairWorker {
   const Scratch memory;
   const Index sizes[3] = {t.problem.axes[0].output(), t.problem.axes[1].output(),
                           t.problem.axes[2].output()};
-  PairProduct product;
+  RowTap both;
+  RowProduct product;
   Index places[2 * max_vectors];
   ReadAhead ahead;
 };

@@ -103,16 +103,16 @@ class StraightWorker {
 
   /// One phase of a row of cells, for a register tile's channels.
   void row(const Task& task, std::array<Index, 3> cell, const std::array<Index, 3>& phase) {
-    const auto out = [&](std::size_t a, Index q) { return t.phases[a].output(q, phase[a]); };
-    if (out(1, cell[1]) < 0 || out(1, cell[1]) >= sizes[1]) return;
-    Index end = cell[2] + task.cells[2];
-    while (cell[2] < end && out(2, cell[2]) < 0) ++cell[2];
-    while (cell[2] < end && out(2, end - 1) >= sizes[2]) --end;
-    if (cell[2] == end) return;
+    const auto out = [&](std::size_t a) { return t.phases[a].output(cell[a], phase[a]); };
+    if (out(1) < 0 || out(1) >= sizes[1]) return;
+    const CellRange cells = with_output(t.phases[2], phase[2], cell[2], cell[2] + task.cells[2]);
+    if (cells.empty()) return;
+    cell[2] = cells.begin;
+    const Index end = cells.end;
     find_taps(task, cell, end, phase);
     product.cells = end - cell[2];
     Index to = task.n;
-    for (std::size_t a = 0; a < 3; ++a) to = to * sizes[a] + out(a, cell[a]);
+    for (std::size_t a = 0; a < 3; ++a) to = to * sizes[a] + out(a);
     product.sums = y + to * t.problem.out_channels + task.group * t.channels + product.channel;
     multiply_tiles(t, k, product);
   }

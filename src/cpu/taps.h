@@ -1,4 +1,4 @@
-// Which taps of one phase a loop walks.
+// Which taps of one phase a loop walks, and which cells.
 #pragma once
 
 #include <algorithm>
@@ -35,6 +35,18 @@ inline TapRun within(const Phases& phases, const TapRun& run, Index begin, Index
 /// Those of a run that read the input, [0, input), from at least one of the cells [begin, end).
 inline TapRun reaching(const Phases& phases, const TapRun& run, Index begin, Index end) {
   return within(phases, run, begin - phases.axis.input + 1, end);
+}
+
+/// Of the cells [begin, end) those where a phase is an output.
+struct CellRange {
+  Index begin, end;
+  bool empty() const { return begin >= end; }
+};
+inline CellRange with_output(const Phases& phases, Index phase, Index begin, Index end) {
+  const Index cut = phases.axis.padding - phase;  // q · stride >= cut
+  const Index first = cut <= 0 ? begin : ceil_div(cut, phases.axis.stride);
+  return {std::max(begin, first),
+          std::min(end, ceil_div(phases.axis.output() + cut, phases.axis.stride))};
 }
 
 }  // namespace phaseconv::cpu

@@ -1,6 +1,7 @@
 #include "cpu/tiles.h"
 
 #include <algorithm>
+#include <array>
 
 namespace phaseconv::cpu {
 namespace {
@@ -13,7 +14,7 @@ class Tiles {
   void run() const {
     const Index rows = !cells_in_columns ? w.cells : t.phase_rows() ? w.phases : w.channels;
     const Index vectors = ceil_div(cells_in_columns ? w.cells : w.channels, t.vector_lanes);
-    const Index whole_rows = rows / t.row_tile * t.row_tile;
+    const std::array<Share, 2> shares = row_shares(rows);
     const Index whole_vectors = vectors / t.vector_tile * t.vector_tile;
 
     Product p;
@@ -30,19 +31,32 @@ class Tiles {
       // Tiles along the rows, the smaller operand, for each vector tile: the larger one stays near.
       for (Index v = 0; v < vectors; v += t.vector_tile) {
         const Index some = std::min(t.vector_tile, vectors - v);
-        if (rows <= t.row_tile && v == 0 && whole_vectors > 0) {
+        if (rows <= t.row_tile && w.stretches == 1 && v == 0 && whole_vectors > 0) {
           // There is one tile of rows: the vector tiles in one go.
           tile(p, i, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
           v = whole_vectors - t.vector_tile;
           continue;
         }
-        if (whole_rows > 0) tile(p, i, 0, t.row_tile, v, some, whole_rows / t.row_tile, false);
-        if (whole_rows < rows) tile(p, i, whole_rows, rows - whole_rows, v, some, 1, false);
+        for (Index n = 0; n < w.stretches; ++n) {
+          const Index row = n * w.stretch_step;
+          for (const Share& share : shares) {
+            if (share.count == 0) continue;
+            tile(p, i, row + share.first, share.size, v, some, share.count, false);
+          }
+        }
       }
     }
   }
 
  private:
+  /// Cells may be divided at will, weights lie in tiles of a certain size.
+  std::array<Share, 2> row_shares(Index rows) const {
+    if (!cells_in_columns) return equal_shares(rows, t.row_tile);
+    const Index whole = rows / t.row_tile;
+    return {
+        {{0, t.row_tile, whole}, {whole * t.row_tile, rows % t.row_tile, rows % t.row_tile > 0}}};
+  }
+
   /// Multiplies from input channel `i` on `repeats` register tiles, the first one at row `row` and
   /// vector `vector`, the next ones beside it along the vectors or along the rows.
   void tile(Product p, Index i, Index row, Index rows, Index vector, Index vectors, Index repeats,

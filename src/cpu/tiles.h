@@ -17,9 +17,10 @@ struct PhaseProduct {
   Index group = 0;
   Index channel = 0, channels = 0;   ///< output channels of the group: the first, how many
   Index depth_begin = 0, depth = 0;  ///< input channels of the group, of which the first is staged
-  Index cell_begin = 0, cells = 0;   ///< of the flattened plane
-  Index phases = 1;                  ///< along w: more than one with Tiling::phase_rows
-  const Tap* taps = nullptr;         ///< weights in taps, staged input in positions
+  /// Of the flattened plane: stretches of cells, the first one, and from one to the next.
+  Index cell_begin = 0, cells = 0, stretches = 1, stretch_step = 0;
+  Index phases = 1;           ///< along w: more than one with Tiling::phase_rows
+  const Tap* taps = nullptr;  ///< weights in taps, staged input in positions
   Index tap_count = 0;
   float* sums = nullptr;       ///< of the first phase, of the first cell of the plane
   Index sums_row = 0;          ///< from cell to cell, channel to channel, or phase to phase

@@ -24,8 +24,14 @@ constexpr Index least_depth = 16;  ///< before shifts are staged one at a time
 constexpr Index most_sums = Index{1} << 16;
 
 Lanes lanes_of(const Plan& plan) {
-  if (plan.family == "cells" || plan.family == "pairs") return Lanes::cells;
-  return plan.family == "groups" ? Lanes::groups : Lanes::channels;
+  if (plan.family == "groups") return Lanes::groups;
+  return plan.family == "channels" || plan.family == "straight" ? Lanes::channels : Lanes::cells;
+}
+
+Path path_of(const Plan& plan) {
+  if (plan.family == "rows") return Path::rows;
+  if (plan.family == "pairs") return Path::pairs;
+  return plan.family == "straight" ? Path::straight : Path::planes;
 }
 
 }  // namespace
@@ -34,9 +40,8 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
     : problem(p),
       phases(p.phases()),
       lanes(lanes_of(plan)),
-      pairs(plan.family == "pairs"),
-      straight(plan.family == "straight"),
-      staged(!straight || p.type != DataType::f32 || !kernel_is_stride(p)),
+      path(path_of(plan)),
+      staged(path != Path::straight || p.type != DataType::f32 || !kernel_is_stride(p)),
       vector_lanes(vector_length),
       row_tile(lanes == Lanes::cells ? plan.channel_tile : plan.cell_tile),
       vector_tile(lanes == Lanes::cells ? plan.cell_tile : plan.channel_tile),
@@ -49,9 +54,9 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
       box(plan.box),
       block(plan.channel_block) {
   tasks = p.batch * groups;
-  Index cells[3];
   for (std::size_t a = 0; a < 3; ++a) {
-    cells[a] = phases[a].cells();
+    cells[a] = path == Path::rows && a == 2 ? ceil_div(p.axes[a].output(), p.axes[a].stride)
+                                            : phases[a].cells();
     box[a] = std::clamp<Index>(box[a], 1, cells[a]);
     boxes[a] = ceil_div(cells[a], box[a]);
     window[a] = phases[a].max_shift() + 1;
@@ -80,12 +85,13 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
     }
   }
   // A sum of one tap: the order is the same.
-  if (straight && taps == 1) depth_at_once = part_depth = depth;
-  if (pairs) part_depth = depth;  // one tap for each output: the order is the same
+  if (path == Path::straight && taps == 1) depth_at_once = part_depth = depth;
+  if (path == Path::pairs) part_depth = depth;
   parts = ceil_div(depth, part_depth);
   for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
 
-  const Index row = box[2] + window[2] - 1;
+  // The cells of neighbouring outputs may be neighbours too.
+  const Index row = box[2] + window[2] - (path == Path::rows ? 0 : 1);
   const Index plane = (box[1] + window[1] - 1) * row;
   const Index flat = (box[1] - 1) * row + box[2];  // the cells of a plane, one row after the other
   if (lanes == Lanes::cells) {
@@ -120,7 +126,7 @@ Task::Task(const Tiling& t, Index index) {
   for (std::size_t a : {2u, 1u, 0u}) {
     const Index at = next(t.boxes[a]) * t.box[a];
     cell[a] = t.phases[a].cell_begin() + at;
-    cells[a] = std::min(t.box[a], t.phases[a].cells() - at);
+    cells[a] = std::min(t.box[a], t.cells[a] - at);
   }
   if (t.output_first) group = next(t.groups);
   n = index;
@@ -135,6 +141,18 @@ bool Tiling::can_cut() const {
 Index Tiling::staged_floats() const {
   if (!staged) return 0;
   return window[0] * staged_slot * (lanes == Lanes::cells ? 1 : staged_pitch);
+}
+
+Index Tiling::sums_floats() const {
+  if (path == Path::pairs || path == Path::straight) return 0;
+  if (path == Path::rows) return block * rows_pitch();
+  return round_up(phase_block[0] * phase_block[1] * rows * columns, Index{16});
+}
+
+Index Tiling::rows_pitch() const {
+  const Index outputs = box[1] * phases[1].count() * box[2] * phases[2].count();
+  const Index beyond = phases[2].count() * vector_lanes;  // the last vectors of a row
+  return (ceil_div(outputs + beyond, 16) | 1) * 16;       // an odd number of lines, as above
 }
 
 Index Tiling::turned_floats() const {

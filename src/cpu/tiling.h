@@ -16,11 +16,34 @@ constexpr Index tap_capacity = 64;  ///< taps of one phase whose places are work
 constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
 
+/// Tiles of one size, one after the other.
+struct Share {
+  Index first, size, count;
+};
+
+/// An extent in as few tiles of at most `tile` as it takes, as equal as they can be: those that are
+/// larger by one, if any, and the others. A small tile at the end would take as long as a large
+/// one.
+constexpr std::array<Share, 2> equal_shares(Index extent, Index tile) {
+  const Index tiles = ceil_div(extent, tile);
+  if (tiles == 0) return {};
+  const Index size = extent / tiles, larger = extent % tiles;
+  return {{{0, size + 1, larger}, {larger * (size + 1), size, tiles - larger}}};
+}
+
 /// What the lanes of a vector run over.
 enum class Lanes {
   cells,     ///< along w, over the end of a row into the next: weights are broadcast
   channels,  ///< output channels of a group: inputs are broadcast
   groups,    ///< groups of one channel each: nothing is broadcast
+};
+
+/// How sums become outputs.
+enum class Path {
+  planes,    ///< the sums of some phases of a plane are kept, then written: planes.h
+  rows,      ///< rows of outputs are put together in registers, kept, then written: rows.h
+  pairs,     ///< so they are, and written from there: pairs.h
+  straight,  ///< sums are outputs already: straight.h
 };
 
 /// With one output channel a group, neighbouring taps along w that share their input feed
@@ -48,10 +71,7 @@ struct Tiling {
   Problem problem;
   std::array<Phases, 3> phases;
   Lanes lanes;
-  /// Lanes over cells, both phases along w in registers, no sums in memory: pairs.h.
-  bool pairs;
-  /// Lanes over channels, from registers to the output, no sums in memory: straight.h.
-  bool straight;
+  Path path;
   bool staged;  ///< or the input is read as it lies
   Index vector_lanes;
   Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
@@ -67,8 +87,9 @@ struct Tiling {
   bool phase_rows() const { return taps_w_first && lanes == Lanes::cells; }
 
   // A task, and how many there are.
-  std::array<Index, 3> box;  ///< cells along d, h, w
-  Index block;               ///< output channels
+  std::array<Index, 3> cells;  ///< along d, h, w; of Path::rows, w counts pairs of outputs
+  std::array<Index, 3> box;    ///< of these
+  Index block;                 ///< output channels
   std::array<Index, 3> boxes;
   Index blocks;
   Index tasks;
@@ -100,10 +121,9 @@ struct Tiling {
   Index staged_floats() const;
   /// Sums of one vector of channels, turned for an output whose channels are planes.
   Index turned_floats() const;
-  Index sums_floats() const {
-    if (pairs || straight) return 0;
-    return round_up(phase_block[0] * phase_block[1] * rows * columns, Index{16});
-  }
+  Index sums_floats() const;
+  /// Path::rows: of the outputs of a plane of the box, what one channel takes.
+  Index rows_pitch() const;
 
   // Packed weights: a header, then for each group, tile of output channels and tap, as float32,
   // [depth][channels of the tile]; with lanes over channels the last tile is padded to whole

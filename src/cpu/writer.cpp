@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cpu/stage.h"
+#include "cpu/taps.h"
 
 namespace phaseconv::cpu {
 
@@ -112,11 +113,11 @@ void Writer::put_row(const OutputRow& row, const float* from, Index pitch, Index
 template <typename F>
 void Writer::for_outputs(const OutputRow& row, F f) const {
   for (Index r = 0; r < row.phases; ++r) {
-    Index begin = 0, end = row.cells;
-    const auto at = [&](Index q) { return t_.phases[2].output(row.cell + q, row.phase + r); };
-    while (begin < end && at(begin) < 0) ++begin;
-    while (begin < end && at(end - 1) >= length_) --end;
-    if (begin < end) f(r, begin, at(begin), end - begin);
+    const Phases& w = t_.phases[2];
+    const Index phase = row.phase + r;
+    const CellRange cells = with_output(w, phase, row.cell, row.cell + row.cells);
+    if (cells.empty()) continue;
+    f(r, cells.begin - row.cell, w.output(cells.begin, phase), cells.end - cells.begin);
   }
 }
 

@@ -35,6 +35,8 @@ class Writer {
   void expect(const OutputBlock& block) const;
   /// With w contiguous in memory the rows of a channel should come one after the other.
   void write(const OutputRow& row);
+  /// `count` outputs that lie one after the other, `element` and those after it.
+  void write(const float* from, Index count, Index element) { put({from}, 0, count, element); }
   /// Nothing is left behind: call it before the output is handed on.
   void finish() { k_.flush(pending_); }
 

@@ -1,13 +1,11 @@
-#include "cpu/worker.h"
+#include "cpu/planes.h"
 
 #include <algorithm>
 #include <cstddef>
 
-#include "cpu/pairs.h"
 #include "cpu/read_ahead.h"
 #include "cpu/scratch.h"
 #include "cpu/stage.h"
-#include "cpu/straight.h"
 #include "cpu/taps.h"
 #include "cpu/tiles.h"
 #include "cpu/writer.h"
@@ -175,14 +173,10 @@ class Worker {
 
   /// Adds a part to the sums of one phase along h.
   void multiply(const Part& part, const TapRun& d, Index rh) {
-    // The rows of cells whose phase is an output.
-    row_begin = cell[1];
-    row_end = cell[1] + cells[1];
-    const auto at = [&](Index q) { return t.phases[1].output(q, phase[0] + rh); };
-    while (row_begin < row_end && at(row_begin) < 0) ++row_begin;
-    while (row_begin < row_end && at(row_end - 1) >= sizes[1]) --row_end;
-    if (row_begin == row_end) return;
-    const TapRun h = select(1, taps_of(t.phases[1], phase[0] + rh), part, row_begin, row_end);
+    in_rows = with_output(t.phases[1], phase[0] + rh, cell[1], cell[1] + cells[1]);
+    if (in_rows.empty()) return;
+    const TapRun h =
+        select(1, taps_of(t.phases[1], phase[0] + rh), part, in_rows.begin, in_rows.end);
     if (h.count == 0) return;
     for (Index rw = 0; rw < phases[1]; rw += t.phase_rows() ? phases[1] : 1) {
       TapRun w = select(2, taps_of(t.phases[2], phase[1] + rw), part, cell[2], cell[2] + cells[2]);
@@ -213,8 +207,15 @@ class Worker {
   void multiply(const Part& part, const TapRun& d, const TapRun& h, const TapRun& w, Index rh,
                 Index rw, Index rows) {
     if (w.count == 0) return;
-    take(part);
+    // Of a row, the cells whose phase is an output; but vectors of cells take them all.
     const bool cells_in_columns = t.lanes == Lanes::cells;
+    CellRange in_row{cell[2], cell[2] + cells[2]};
+    if (!cells_in_columns) {
+      in_row = with_output(t.phases[2], phase[1] + rw, in_row.begin, in_row.end);
+      if (in_row.empty()) return;
+    }
+    const Index begin = in_row.begin - cell[2];
+    take(part);
     bool* const first_flag = memory.started + rh * t.phase_block[1] + rw;
     PhaseProduct product;
     product.staged = &staged;
@@ -226,8 +227,14 @@ class Worker {
     product.channels = channels;
     product.depth_begin = part.depth_begin;
     product.depth = part.depth;
-    product.cell_begin = (row_begin - cell[1]) * row_pitch;
-    product.cells = flat(row_end - row_begin);
+    product.cell_begin = (in_rows.begin - cell[1]) * row_pitch + begin;
+    if (cells_in_columns) {
+      product.cells = flat(in_rows.end - in_rows.begin);
+    } else {
+      product.cells = in_row.end - in_row.begin;
+      product.stretches = in_rows.end - in_rows.begin;
+      product.stretch_step = row_pitch;
+    }
     product.phases = rows;
     product.sums = sum(rh, rw);
     product.sums_row = t.phase_rows() ? t.rows * t.columns : t.columns;
@@ -253,9 +260,9 @@ class Worker {
           const Index weight =
               (tap_d + h.tap + th * t.phases[1].tap_step) * t.problem.axes[2].kernel + w.tap;
           const Index shift = h.shift + th * t.phases[1].shift_step;
-          const Index position = slot +
-                                 (row_begin - cell[1] + part.shift_end[1] - 1 - shift) * row_pitch +
-                                 part.shift_end[2] - 1 - w.shift;
+          const Index position =
+              slot + (in_rows.begin - cell[1] + part.shift_end[1] - 1 - shift) * row_pitch +
+              part.shift_end[2] - 1 - w.shift + begin;
           for (Index tw = first_w; tw < first_w + inner; ++tw) {
             const Index there = weight + tw * t.phases[2].tap_step;
             const Index here = position - tw * t.phases[2].shift_step;
@@ -365,7 +372,7 @@ class Worker {
   const float* starts;        ///< of these
   Index cell_d, o_d;          ///< along d
   Index phase[2], phases[2];  ///< along h and w
-  Index row_begin, row_end;   ///< rows of cells of one phase along h
+  CellRange in_rows;          ///< of one phase along h
   Part staged_part;           ///< what is staged; of it, input planes up to planes_end
   Index planes_end = 0;
   Staged staged;
@@ -374,11 +381,8 @@ class Worker {
 
 }  // namespace
 
-void run_tasks(const Tiling& tiling, const Kernels& kernels, const void* input, const void* packed,
-               const void* bias, void* output, Index begin, Index end) {
-  if (tiling.pairs) return run_pairs(tiling, kernels, input, packed, bias, output, begin, end);
-  if (tiling.straight)
-    return run_straight(tiling, kernels, input, packed, bias, output, begin, end);
+void run_planes(const Tiling& tiling, const Kernels& kernels, const void* input, const void* packed,
+                const void* bias, void* output, Index begin, Index end) {
   Worker worker(tiling, kernels, input, packed, bias, output);
   for (Index task = begin; task < end; ++task) worker.run(task);
   worker.finish();
