@@ -6,6 +6,7 @@
 #include <functional>
 #include <numeric>
 
+#include "cuda/kernels/team_registers.cuh"
 #include "cuda/tiles.h"
 
 namespace phaseconv::cuda::phase_stream {
@@ -74,14 +75,6 @@ std::string unsupported(const Problem& problem, const Machine& machine) {
     return "one input channel a group: steps of eight words would be almost empty";
   }
   return {};
-}
-
-/// Registers that each thread of a consuming warpgroup can have (phase_stream.cuh).
-Index consumer_registers(const Machine& machine, Index warpgroups, Index bringing, Index resident) {
-  const Index all = warpgroups + bringing;
-  const Index at_launch = std::min<Index>(machine.registers / 128 / resident / all / 8 * 8, 256);
-  const Index brought = bringing * (bringing == 1 ? 72 : 56);
-  return std::min<Index>((at_launch * all - brought) / warpgroups / 8 * 8, 240);
 }
 
 /// Boxes and blocks: `offer` knows who computes each.
@@ -204,8 +197,9 @@ void offer(const Problem& problem, const Machine& machine, const Plan& outline,
     const Index least_bytes = tile.shared_bytes;
     const Index slot_bytes = tile.weight_bytes + 16;  // with its barriers
     Index all = 0;                                    // pieces of all weights, once it matters
-    for (const auto& [bringing, resident] : {std::pair<Index, Index>{1, 1}, {1, 2}, {2, 1}}) {
-      if (registers > consumer_registers(machine, tile.units, bringing, resident)) continue;
+    for (const auto& [bringing, resident] : {std::pair<int, int>{1, 1}, {1, 2}, {2, 1}}) {
+      const TeamRegisters teams(static_cast<int>(tile.units), bringing, resident);
+      if (registers > teams.consumer) continue;
       const Index free =
           (machine.shared_bytes + kReservedBytes) / resident - kReservedBytes - least_bytes - 128;
       if (free < 0) continue;
@@ -216,7 +210,7 @@ void offer(const Problem& problem, const Machine& machine, const Plan& outline,
       }
       plan.threads = static_cast<int>(128 * (tile.units + bringing));
       plan.slots = static_cast<int>(slots);
-      plan.resident = static_cast<int>(resident);
+      plan.resident = resident;
       tile.plan.slots = slots;
       tile.set_block(plan.threads, plan.buffers);
       list.push_back({plan, reason});
@@ -274,9 +268,26 @@ KernelFamily family() {
   return {{"phase_stream", "producers bring inputs and pieces of weights, warpgroups multiply",
            outlines, offer},
           "PhaseStream",
-          {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
-           "definition", "place", "writer", "epilogue", "block", "stage", "wgmma", "operands",
-           "teams", "streamed_products", "phase_stream"},
+          {"tiling",
+           "layout",
+           "numbering",
+           "copy",
+           "warp_matrices",
+           "mma",
+           "geometry",
+           "fragments",
+           "definition",
+           "place",
+           "writer",
+           "epilogue",
+           "block",
+           "stage",
+           "wgmma",
+           "operands",
+           "team_registers",
+           "teams",
+           "streamed_products",
+           "phase_stream"},
           tile_sizes,
           constants};
 }

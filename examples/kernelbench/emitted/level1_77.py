@@ -3003,6 +3003,36 @@ struct StageOperands {
 
 }  // namespace phaseconv
 
+// How the registers of a multiprocessor are shared out between teams. Host and kernel both read
+// this.
+
+
+namespace phaseconv {
+
+/// Registers of a thread, of blocks with so many warpgroups that multiply and that bring: all have
+/// the same at launch, then those that bring leave what they don't need to the others.
+struct TeamRegisters {
+  static constexpr int kShare = 65536 / 128;  ///< of a multiprocessor's, by threads of a warpgroup
+  static constexpr int kMost = 240;
+  int at_launch, consumer, producer;
+  bool moves;  ///< or all keep what they had
+
+  PHASECONV_FUNCTION TeamRegisters(int consuming, int bringing, int resident)
+      : at_launch(kShare / resident / (consuming + bringing) / 8 * 8),
+        consumer(),
+        producer(),
+        moves(at_launch < kMost) {
+    const int fewest = bringing == 1 ? 72 : 56;
+    const int of_block = at_launch * (consuming + bringing);
+    consumer = (of_block - fewest * bringing) / consuming / 8 * 8;
+    if (consumer > kMost) consumer = kMost;
+    producer = (of_block - consumer * consuming) / bringing / 8 * 8;
+    if (producer > at_launch) producer = at_launch;
+  }
+};
+
+}  // namespace phaseconv
+
 // Teams of a block that do different things at the same time: barriers of one team, registers that
 // one leaves to the other, and rings of buffers that one fills and the other empties.
 
@@ -3136,7 +3166,7 @@ struct StreamedProducts {
       add_all(sums, sums, staged, leaves);
     }
     leave(leaves);
-    if (threadIdx.x % 32 == 0) arrive(inputs.free());
+    arrive(inputs.free());  // every thread: it orders its own reads before the next writes
     inputs.advance();
   }
 
@@ -3361,7 +3391,7 @@ struct PhaseStream {
     const typename Multiply::Pieces pieces{own.barrier(2 * int(Plan::buffers))};
     const Outputs outputs{own.barrier(2 * int(Plan::buffers + Plan::slots))};
     if (threadIdx.x == 0) {
-      inputs.start(2 * Stagers::count, consumers / 32);
+      inputs.start(2 * Stagers::count, consumers);
       pieces.start(1, consumers / 32);
       if (apart) outputs.start(consumers, Writers::count);
       for (int i = 0; tile.raw && i < int(tile.raw_buffers); ++i) {
@@ -3371,10 +3401,10 @@ struct PhaseStream {
     fence_before_bulk_copies();
     __syncthreads();
     if (threadIdx.x < consumers) {
-      if constexpr (moves_registers) take_registers<consumer_registers>();
+      if constexpr (registers.moves) take_registers<registers.consumer>();
       consume(own, inputs, pieces, outputs);
     } else {
-      if constexpr (moves_registers) leave_registers<producer_registers>();
+      if constexpr (registers.moves) leave_registers<registers.producer>();
       if (Stagers::has_this()) {
         bring_inputs(own, inputs);
       } else if (Fetcher::has_this()) {
@@ -3396,19 +3426,10 @@ struct PhaseStream {
   using Outputs = Ring<1>;
   using Stager = StageOperands<Problem, Plan, Stagers>;
 
-  // Registers of a thread: those of a multiprocessor, for its blocks' warpgroups.
-  static constexpr int warpgroups = consumers / 128, bringing = producers / 128;
-  static constexpr int at_launch = 512 / int(Plan::resident) / (warpgroups + bringing) / 8 * 8;
-  static constexpr int all_registers = at_launch * (warpgroups + bringing);
-  static constexpr int fewest = bringing == 1 ? 72 : 56;  // of a producer
-  static constexpr int share = (all_registers - fewest * bringing) / warpgroups / 8 * 8;
-  static constexpr int consumer_registers = share < 240 ? share : 240;
-  static constexpr int rest = (all_registers - consumer_registers * warpgroups) / bringing / 8 * 8;
-  static constexpr int producer_registers = rest < at_launch ? rest : at_launch;
-  static constexpr bool moves_registers = at_launch < 240;
+  static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};
 
   /// A stage of a tile, of all that a block computes one after the other.
-  struct Stage {
+  struct TileStage {
     unsigned number = blockIdx.x;
     int stage = 0;
     __device__ __forceinline__ bool exists() const { return number < unsigned(blocks); }
@@ -3416,7 +3437,8 @@ struct PhaseStream {
       if (++stage == stages) stage = 0, number += Shared::together();
     }
   };
-  __device__ __forceinline__ Stager stager(const Shared& own, const Stage& of, int buffer) const {
+  __device__ __forceinline__ Stager stager(const Shared& own, const TileStage& of,
+                                           int buffer) const {
     return own.template inputs_of<Stager>(input, At(of.number), of.stage, buffer);
   }
 
@@ -3425,13 +3447,13 @@ struct PhaseStream {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int raw_buffers = int(tile.raw_buffers);
     const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
-    Stage coming;
+    TileStage coming;
     for (int i = 0; raw && i < raw_buffers && coming.exists(); ++i, coming.advance()) {
       stager(own, coming, 0).fetch(own.raw(i), raw_barrier(own, i));
     }
     unsigned piece = 0;
 #pragma unroll 1
-    for (Stage now; now.exists(); now.advance(), ++piece) {
+    for (TileStage now; now.exists(); now.advance(), ++piece) {
       const Stager own_stager = stager(own, now, inputs.at);
       inputs.wait_free();
       if (raw) {

@@ -41,7 +41,7 @@ struct PhaseStream {
     const typename Multiply::Pieces pieces{own.barrier(2 * int(Plan::buffers))};
     const Outputs outputs{own.barrier(2 * int(Plan::buffers + Plan::slots))};
     if (threadIdx.x == 0) {
-      inputs.start(2 * Stagers::count, consumers / 32);
+      inputs.start(2 * Stagers::count, consumers);
       pieces.start(1, consumers / 32);
       if (apart) outputs.start(consumers, Writers::count);
       for (int i = 0; tile.raw && i < int(tile.raw_buffers); ++i) {
@@ -51,10 +51,10 @@ struct PhaseStream {
     fence_before_bulk_copies();
     __syncthreads();
     if (threadIdx.x < consumers) {
-      if constexpr (moves_registers) take_registers<consumer_registers>();
+      if constexpr (registers.moves) take_registers<registers.consumer>();
       consume(own, inputs, pieces, outputs);
     } else {
-      if constexpr (moves_registers) leave_registers<producer_registers>();
+      if constexpr (registers.moves) leave_registers<registers.producer>();
       if (Stagers::has_this()) {
         bring_inputs(own, inputs);
       } else if (Fetcher::has_this()) {
@@ -76,19 +76,10 @@ struct PhaseStream {
   using Outputs = Ring<1>;
   using Stager = StageOperands<Problem, Plan, Stagers>;
 
-  // Registers of a thread: those of a multiprocessor, for its blocks' warpgroups.
-  static constexpr int warpgroups = consumers / 128, bringing = producers / 128;
-  static constexpr int at_launch = 512 / int(Plan::resident) / (warpgroups + bringing) / 8 * 8;
-  static constexpr int all_registers = at_launch * (warpgroups + bringing);
-  static constexpr int fewest = bringing == 1 ? 72 : 56;  // of a producer
-  static constexpr int share = (all_registers - fewest * bringing) / warpgroups / 8 * 8;
-  static constexpr int consumer_registers = share < 240 ? share : 240;
-  static constexpr int rest = (all_registers - consumer_registers * warpgroups) / bringing / 8 * 8;
-  static constexpr int producer_registers = rest < at_launch ? rest : at_launch;
-  static constexpr bool moves_registers = at_launch < 240;
+  static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};
 
   /// A stage of a tile, of all that a block computes one after the other.
-  struct Stage {
+  struct TileStage {
     unsigned number = blockIdx.x;
     int stage = 0;
     __device__ __forceinline__ bool exists() const { return number < unsigned(blocks); }
@@ -96,7 +87,8 @@ struct PhaseStream {
       if (++stage == stages) stage = 0, number += Shared::together();
     }
   };
-  __device__ __forceinline__ Stager stager(const Shared& own, const Stage& of, int buffer) const {
+  __device__ __forceinline__ Stager stager(const Shared& own, const TileStage& of,
+                                           int buffer) const {
     return own.template inputs_of<Stager>(input, At(of.number), of.stage, buffer);
   }
 
@@ -105,13 +97,13 @@ struct PhaseStream {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int raw_buffers = int(tile.raw_buffers);
     const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
-    Stage coming;
+    TileStage coming;
     for (int i = 0; raw && i < raw_buffers && coming.exists(); ++i, coming.advance()) {
       stager(own, coming, 0).fetch(own.raw(i), raw_barrier(own, i));
     }
     unsigned piece = 0;
 #pragma unroll 1
-    for (Stage now; now.exists(); now.advance(), ++piece) {
+    for (TileStage now; now.exists(); now.advance(), ++piece) {
       const Stager own_stager = stager(own, now, inputs.at);
       inputs.wait_free();
       if (raw) {
