@@ -135,7 +135,8 @@ HWY_INLINE void MultiplyRowTap(const RowProduct& p, const RowTap& tap, Index beg
 }
 
 template <Kind kKind, int kRows, int kVectors>
-HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, float* all_to) {
+HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, float* all_to,
+                                Index room) {
   const Floats f;
   Vector sum[2][kRows][kVectors];
 #pragma GCC unroll 8
@@ -165,11 +166,14 @@ HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, f
 #pragma GCC unroll 2
       for (int n = 0; n < 2; ++n) {
         const Index place = p.places[2 * b + n];
-        if (place < 0) continue;
+        if (place < 0 || place >= room) continue;
         if (p.stream) {
           hn::Stream(out[n], f, to + place);
-        } else {
+        } else if (place + kLanes <= room) [[likely]] {
           hn::StoreU(out[n], f, to + place);
+        } else {
+          const auto mask = hn::FirstN(f, static_cast<std::size_t>(room - place));
+          hn::BlendedStore(out[n], mask, f, to + place);
         }
       }
     }
@@ -178,9 +182,13 @@ HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, f
 
 template <Kind kKind, int kRows, int kVectors>
 void MultiplyRowTile(const RowProduct& p) {
-  for (Index n = 0; n < p.repeats; ++n) {
-    MultiplyRowOnce<kKind, kRows, kVectors>(p, p.vectors + n * p.vector_repeat,
-                                            p.to + n * p.to_repeat);
+  for (Index line = 0; line < p.lines; ++line) {
+    const float* const vectors = p.vectors + line * p.vector_line;
+    float* const to = p.to + line * p.to_line;
+    for (Index n = 0; n < p.repeats; ++n) {
+      MultiplyRowOnce<kKind, kRows, kVectors>(p, vectors + n * p.vector_repeat,
+                                              to + n * p.to_repeat, p.room - n * p.to_repeat);
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -73,11 +74,13 @@ struct RowProduct {
   const float* starts = nullptr;
   float* to = nullptr;
   Index to_row = 0;
-  const Index* places = nullptr;  ///< two for each vector of cells
-  bool stream = false;            ///< past the caches; then all places are those of whole vectors
-  // The same again `repeats` times, each time this much further on.
-  Index repeats = 1;
-  Index vector_repeat = 0, to_repeat = 0;
+  const Index* places = nullptr;                   ///< two for each vector of cells
+  Index room = std::numeric_limits<Index>::max();  ///< floats from `to` on that are written
+  bool stream = false;  ///< past the caches; then all places are those of whole vectors
+  // The same again `repeats` times along the row, and all of it for `lines` rows, each time this
+  // much further on.
+  Index repeats = 1, vector_repeat = 0, to_repeat = 0;
+  Index lines = 1, vector_line = 0, to_line = 0;
 };
 using MultiplyRows = void (*)(const RowProduct&);
 

@@ -75,6 +75,7 @@ class RowsWorker {
     if (begin < end || d == task.cell[0]) {
       staged = stage(t, k, x, region, part, begin, end, memory.staged, memory.run);
       product.vector_next = staged.channel_step;
+      product.vector_line = staged.row;
     }
     if (end < t.problem.axes[0].input && d + 1 < task.cell[0] + task.cells[0]) {
       const Index work = task.channels * t.problem.kernel_positions() * t.depth * task.cells[1] *
@@ -84,8 +85,7 @@ class RowsWorker {
     planes_end = end;
   }
 
-  /// One plane of outputs: rows of the box, one after the other, because vectors may reach beyond
-  /// the end of a row.
+  /// One plane of outputs.
   void plane(const Task& task, Index d, Index rd) {
     const auto clip = [&](Index at, std::size_t a) { return std::clamp(at, Index{0}, sizes[a]); };
     const Index row_begin = clip(t.phases[1].output(task.cell[1], 0), 1);
@@ -97,13 +97,16 @@ class RowsWorker {
     writer.expect({task.n, channel, task.channels, o_d, row_begin, row_end, begin, end});
 
     find_taps(d, rd);
-    Index phase = (row_begin + t.problem.axes[1].padding) % t.phases[1].count();
-    Index cell = t.phases[1].cell_of(row_begin) - task.cell[1];
-    for (Index o_h = row_begin; o_h < row_end; ++o_h) {
-      row(cell, phase, (o_h - row_begin) * (end - begin));
-      if (++phase == t.phases[1].count()) {
-        phase = 0;
-        ++cell;
+    const Index width = end - begin;
+    product.to_line = t.phases[1].count() * width;
+    for (Index rh = 0; rh < t.phases[1].count(); ++rh) {
+      const CellRange cells =
+          with_output(t.phases[1], rh, task.cell[1], task.cell[1] + task.cells[1]);
+      // One tile of channels goes along all rows, several share the inputs of each row.
+      const Index lines = channels.size() > 1 ? 1 : cells.end - cells.begin;
+      for (Index h = cells.begin; h < cells.end; h += lines) {
+        const Index to = (t.phases[1].output(h, rh) - row_begin) * width;
+        lines_of(rh, h - task.cell[1], lines, to, width);
       }
     }
 
@@ -172,16 +175,19 @@ class RowsWorker {
     }
   }
 
-  /// A row of all channels, with the taps of one phase along h.
-  void row(Index cell, Index phase, Index to) {
+  /// Rows of all channels, with the taps of one phase along h.
+  void lines_of(Index phase, Index cell, Index lines, Index to, Index width) {
     const auto at = static_cast<std::size_t>(phase);
     product.taps = taps.data() + taps_begin[at];
     product.tap_count = static_cast<Index>(taps_begin[at + 1] - taps_begin[at]);
+    product.lines = lines;
     const auto& table = t.depth == 1 ? k.multiply_rows_single : k.multiply_rows;
     for (const Share& share : shares) {
       if (share.count == 0) continue;
-      const Index position = cell * staged.row + share.first * t.vector_lanes;
+      const Index first = share.first * t.vector_lanes;
+      const Index position = cell * staged.row + first;
       product.vectors = staged.data + position;
+      product.room = width - 2 * first;
       product.repeats = share.count;
       product.vector_repeat = share.size * t.vector_lanes;
       product.to_repeat = 2 * product.vector_repeat;
@@ -189,38 +195,44 @@ class RowsWorker {
         product.weights = some.weights;
         product.width = some.width;
         product.starts = some.starts;
-        product.to = some.sums + to + 2 * share.first * t.vector_lanes;
+        product.to = some.sums + to + 2 * first;
         if (finite || staged.inside) {
           table[some.count - 1][share.size - 1](product);
         } else {
-          multiply_inside(some.count, share.count * product.vector_repeat, position);
+          multiply_inside(some.count, position);
         }
-        ahead.worked(2 * some.count * share.size * share.count * product.tap_count * t.depth);
+        ahead.worked(2 * some.count * share.size * share.count * lines * product.tap_count *
+                     t.depth);
       }
     }
   }
 
   /// For weights with Inf or NaN at the ends of the input: leaves out what lies outside of it.
-  void multiply_inside(Index rows, Index cells, Index position) const {
-    for (Index a = 0; a < rows; ++a) {
-      for (Index q = 0; q < cells; ++q) {
-        for (Index m : {0, 1}) {
-          float sum = product.starts[a];
-          for (Index begin = 0; begin < t.depth; begin += t.depth_at_once) {
-            const Index end = std::min(begin + t.depth_at_once, t.depth);
-            for (Index n = 0; n < product.tap_count; ++n) {
-              const RowTap& tap = product.taps[n];
-              if (tap.weight[m] == no_tap || !staged.holds(tap.vector + position + q)) continue;
-              for (Index i = begin; i < end; ++i) {
-                sum += product.weights[(tap.weight[m] + i) * product.width + a] *
-                       product.vectors[tap.vector + i * product.vector_next + q];
-              }
-            }
-          }
-          product.to[a * product.to_row + 2 * q + m] = sum;
+  void multiply_inside(Index rows, Index position) const {
+    const Index count = std::min(product.repeats * product.to_repeat, product.room);
+    for (Index line = 0; line < product.lines; ++line, position += product.vector_line) {
+      for (Index a = 0; a < rows; ++a) {
+        float* const to = product.to + line * product.to_line + a * product.to_row;
+        for (Index i = 0; i < count; ++i) to[i] = sum_inside(a, position + i / 2, i % 2);
+      }
+    }
+  }
+
+  /// One output, whose pair reads from a position on.
+  float sum_inside(Index row, Index position, Index m) const {
+    float sum = product.starts[row];
+    for (Index begin = 0; begin < t.depth; begin += t.depth_at_once) {
+      const Index end = std::min(begin + t.depth_at_once, t.depth);
+      for (Index n = 0; n < product.tap_count; ++n) {
+        const RowTap& tap = product.taps[n];
+        if (tap.weight[m] == no_tap || !staged.holds(tap.vector + position)) continue;
+        for (Index i = begin; i < end; ++i) {
+          sum += product.weights[(tap.weight[m] + i) * product.width + row] *
+                 staged.data[tap.vector + position + i * product.vector_next];
         }
       }
     }
+    return sum;
   }
 
   const Tiling& t;
