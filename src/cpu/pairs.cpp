@@ -39,11 +39,7 @@ class PairWorker {
   void run(Index begin, Index end) {
     for (Index index = begin; index < end; ++index) {
       const Task task(t, index);
-      for (Index c = 0; c < task.channels; ++c) {
-        memory.starts[c] = t.problem.bias ? load_value(b, t.problem.type,
-                                                       task.group * t.channels + task.channel + c)
-                                          : 0.0f;
-      }
+      memory.start(t, task, b);
       for (Index d = task.cell[0]; d < task.cell[0] + task.cells[0]; ++d) {
         const Staged staged =
             stage(t, k, x, region(task), part(), d, d + 1, memory.staged, memory.run);

@@ -9,7 +9,6 @@
 #include "cpu/taps.h"
 #include "cpu/tiles.h"
 #include "cpu/writer.h"
-#include "element.h"
 
 namespace phaseconv::cpu {
 namespace {
@@ -76,7 +75,7 @@ class Worker {
     cells = task.cells;
     row_pitch = staged_row(t, cell[2], cells[2]);
     staged_part = {};
-    find_starts();
+    memory.start(t, task, b);
   }
 
   /// The sums of phases phase[0] + rh and phase[1] + rw.
@@ -86,15 +85,6 @@ class Worker {
 
   /// `rows` rows of cells, with what lies between them.
   Index flat(Index rows) const { return (rows - 1) * row_pitch + cells[2]; }
-
-  /// Every sum starts as the bias: what the first multiplication begins with.
-  void find_starts() {
-    const Problem& p = t.problem;
-    const Index first = group * t.channels + task_channel;
-    std::fill_n(memory.starts, memory.start_count, 0.0f);
-    for (Index c = 0; p.bias && c < task_channels; ++c)
-      memory.starts[c] = load_value(b, p.type, first + c);
-  }
 
   /// A phase that no tap reaches is the bias alone.
   void finish_sums() {

@@ -10,7 +10,6 @@
 #include "cpu/stage.h"
 #include "cpu/taps.h"
 #include "cpu/writer.h"
-#include "element.h"
 
 namespace phaseconv::cpu {
 namespace {
@@ -39,10 +38,7 @@ class RowsWorker {
   }
 
   void run(const Task& task) {
-    const Index first = task.group * t.channels + task.channel;
-    for (Index c = 0; c < task.channels; ++c) {
-      memory.starts[c] = t.problem.bias ? load_value(b, t.problem.type, first + c) : 0.0f;
-    }
+    memory.start(t, task, b);
     divide(task);
     Index planes_end = 0;  // of the input, staged for this task
     for (Index d = task.cell[0]; d < task.cell[0] + task.cells[0]; ++d) {

@@ -1,10 +1,12 @@
 #include "cpu/scratch.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <new>
 
 #include "cpu/stage.h"
+#include "element.h"
 
 namespace phaseconv::cpu {
 namespace {
@@ -39,6 +41,14 @@ Scratch::Scratch(const Tiling& t)
   staged = turned + t.turned_floats();
   starts = staged + staged_count;
   started = reinterpret_cast<bool*>(starts + start_count);
+}
+
+void Scratch::start(const Tiling& t, const Task& task, const void* bias) const {
+  std::fill_n(starts, start_count, 0.0f);
+  const Index first = task.group * t.channels + task.channel;
+  for (Index c = 0; t.problem.bias && c < task.channels; ++c) {
+    starts[c] = load_value(bias, t.problem.type, first + c);
+  }
 }
 
 }  // namespace phaseconv::cpu

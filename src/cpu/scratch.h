@@ -11,6 +11,9 @@ namespace phaseconv::cpu {
 struct Scratch {
   explicit Scratch(const Tiling& tiling);
 
+  /// What the sums of a task start as: the bias, where there is one, and zeros behind it.
+  void start(const Tiling& tiling, const Task& task, const void* bias) const;
+
   float* run;     ///< run_capacity, for conversions
   float* sums;    ///< Tiling::sums_floats
   float* turned;  ///< Tiling::turned_floats

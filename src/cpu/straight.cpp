@@ -40,11 +40,7 @@ class StraightWorker {
   }
 
   void run(const Task& task) {
-    std::fill_n(memory.starts, memory.start_count, 0.0f);
-    const Index first = task.group * t.channels + task.channel;
-    for (Index c = 0; t.problem.bias && c < task.channels; ++c) {
-      memory.starts[c] = load_value(b, t.problem.type, first + c);
-    }
+    memory.start(t, task, b);
     Index planes_end = 0;  // of the input, staged for this task
     for (Index d = task.cell[0]; d < task.cell[0] + task.cells[0]; ++d) {
       take(task, d, planes_end);
