@@ -54,7 +54,7 @@ void for_some_plans(Check check) {
       const Plan& plan = all[i].plan;
       SCOPED_TRACE(std::string(text) + " " + to_string(plan));
       const Problem own = in_planes(problem);
-      check(problem, own, plan, Col2im(tile_problem(own), tile_plan(plan)));
+      check(problem, own, plan, Col2im(tile_problem(own, plan), tile_plan(plan)));
     }
   }
 }

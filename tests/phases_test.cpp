@@ -28,10 +28,11 @@ static_assert(kDilated.first_tap(1) == kDilated.axis.kernel);
 std::string text(const Axis& a) {
   return "i" + std::to_string(a.input) + ",k" + std::to_string(a.kernel) + ",s" +
          std::to_string(a.stride) + ",p" + std::to_string(a.padding) + ",op" +
-         std::to_string(a.output_padding) + ",d" + std::to_string(a.dilation);
+         std::to_string(a.output_padding) + ",d" + std::to_string(a.dilation) + " lead " +
+         std::to_string(a.lead);
 }
 
-/// Calls `check` for every legal axis whose numbers are small.
+/// Calls `check` for every legal axis whose numbers are small, with every lead.
 void for_each_axis(Index inputs, const std::function<void(const Axis&)>& check) {
   for (Index input = 1; input <= inputs; ++input) {
     for (Index kernel = 1; kernel <= 7; ++kernel) {
@@ -39,7 +40,11 @@ void for_each_axis(Index inputs, const std::function<void(const Axis&)>& check) 
         for (Index dilation = 1; dilation <= 6; ++dilation) {
           for (Index extra = 0; extra < std::max(stride, dilation); ++extra) {
             Axis axis{input, kernel, stride, 0, extra, dilation};
-            for (; axis.output() >= 1; ++axis.padding) check(axis);
+            for (; axis.output() >= 1; ++axis.padding) {
+              for (axis.lead = 0; axis.lead <= std::min(axis.padding, stride - 1); ++axis.lead) {
+                check(axis);
+              }
+            }
           }
         }
       }
@@ -54,7 +59,7 @@ TEST(Phases, TapsOfAPhaseAreTheOnesThatReachIt) {
     for (Index phase = 0; phase < axis.stride; ++phase) {
       std::vector<Index> taps;
       for (Index tap = 0; tap < axis.kernel; ++tap) {
-        if (tap * axis.dilation % axis.stride == phase) taps.push_back(tap);
+        if ((tap * axis.dilation - axis.lead - phase) % axis.stride == 0) taps.push_back(tap);
       }
       const Index count = static_cast<Index>(taps.size());
       ASSERT_EQ(phases.tap_count(phase), count) << text(axis) << " phase " << phase;
@@ -64,7 +69,8 @@ TEST(Phases, TapsOfAPhaseAreTheOnesThatReachIt) {
         const Index tap = phases.first_tap(phase) + n * phases.tap_step;
         ASSERT_EQ(tap, taps[static_cast<std::size_t>(n)]) << text(axis) << " phase " << phase;
         ASSERT_EQ(phases.phase(tap), phase) << text(axis);
-        ASSERT_EQ(phases.shift(tap), tap * axis.dilation / axis.stride) << text(axis);
+        ASSERT_EQ(phases.shift(tap) * axis.stride + phase, tap * axis.dilation - axis.lead)
+            << text(axis);
         ASSERT_EQ(phases.shift(tap), phases.shift(taps[0]) + n * phases.shift_step) << text(axis);
       }
     }
@@ -74,9 +80,9 @@ TEST(Phases, TapsOfAPhaseAreTheOnesThatReachIt) {
 TEST(Phases, TapsOfAShiftAreARange) {
   for_each_axis(1, [](const Axis& axis) {
     const Phases phases(axis);
-    ASSERT_EQ(phases.taps_from(0), 0) << text(axis);
+    ASSERT_EQ(phases.taps_from(phases.min_shift()), 0) << text(axis);
     ASSERT_EQ(phases.taps_from(phases.max_shift() + 1), axis.kernel) << text(axis);
-    for (Index shift = 0; shift <= phases.max_shift() + 1; ++shift) {
+    for (Index shift = phases.min_shift(); shift <= phases.max_shift() + 1; ++shift) {
       for (Index tap = 0; tap < axis.kernel; ++tap) {
         const bool inside = phases.taps_from(shift) <= tap && tap < phases.taps_from(shift + 1);
         ASSERT_EQ(inside, phases.shift(tap) == shift) << text(axis) << " tap " << tap;

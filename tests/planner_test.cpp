@@ -184,7 +184,8 @@ TEST(Source, NamesTheProblemAndThePlan) {
        {"// n2,ic6,oc4,g2,i5x6x7,k3x4x5,s2,p1,op1,bias,bf16,cl\n",
         "// direct:fused1,oc2,cells2,threads128\n", "using Element = BF16;",
         "static constexpr Index groups = 2;", "static constexpr int channel_tile = 2;",
-        "{.input = 6, .kernel = 4, .stride = 2, .padding = 1, .output_padding = 1, .dilation = 1}",
+        "{.input = 6, .kernel = 4, .stride = 2, .padding = 1, .output_padding = 1, .dilation = 1, "
+        ".lead = 0}",
         "static constexpr bool channels_last = true;"}) {
     EXPECT_NE(text.find(expected), std::string::npos) << expected;
   }

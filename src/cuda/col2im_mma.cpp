@@ -22,7 +22,7 @@ Problem in_planes(Problem problem) {
 
 /// Of a problem in planes.
 Col2im geometry(const Problem& problem, const Plan& plan) {
-  return Col2im(tile_problem(problem), tile_plan(plan));
+  return Col2im(tile_problem(problem, plan), tile_plan(plan));
 }
 
 Index sums_of_thread(const Col2im& own) { return own.column_tiles * own.position_tiles * 4; }

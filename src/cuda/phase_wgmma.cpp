@@ -61,7 +61,8 @@ std::vector<Plan> outlines(const Problem& problem, const Machine& machine) {
           list.push_back({.family = "phase_wgmma",
                           .cell_tile = 64,
                           .threads = 128,
-                          .box = box,
+                          .box = box.size,
+                          .lead = box.lead,
                           .channel_block = channel_block,
                           .group_block = group_block,
                           .input_block = input_block,
@@ -194,8 +195,8 @@ KernelFamily family() {
       {"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", outlines, offer},
       "PhaseWgmma",
       {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
-       "definition", "place", "writer", "epilogue", "block", "stage", "wgmma", "operands",
-       "products_of_warpgroups", "phase_wgmma"},
+       "definition", "place", "writer", "epilogue", "block", "stage", "wgmma", "raw_inputs",
+       "operands", "products_of_warpgroups", "phase_wgmma"},
       tile_sizes,
       tile_constants};
 }

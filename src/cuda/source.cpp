@@ -73,7 +73,7 @@ class Struct {
   std::string text_;
 };
 
-std::string problem_struct(const Problem& problem) {
+std::string problem_struct(const Problem& problem, const Plan& plan) {
   Struct out("TheProblem");
   out.line("using Element = " + std::string(element(problem.type)) + ";");
   out.constant("Index", "batch", std::to_string(problem.batch));
@@ -87,7 +87,8 @@ std::string problem_struct(const Problem& problem) {
                      std::to_string(axis.kernel) + ", .stride = " + std::to_string(axis.stride) +
                      ", .padding = " + std::to_string(axis.padding) +
                      ", .output_padding = " + std::to_string(axis.output_padding) +
-                     ", .dilation = " + std::to_string(axis.dilation) + "}");
+                     ", .dilation = " + std::to_string(axis.dilation) +
+                     ", .lead = " + std::to_string(plan.lead[a]) + "}");
   }
   out.constant("bool", "channels_last", problem.layout == Layout::channels_last ? "true" : "false");
   out.constant("bool", "bias", problem.bias ? "true" : "false");
@@ -141,7 +142,7 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
                              (plan.resident > 0 ? ", " + std::to_string(plan.resident) : "");
   source.generated =
       "// " + to_string(problem) + "\n// " + to_string(plan) + "\nnamespace " + space + " {\n\n" +
-      problem_struct(problem) + "\n" + plan_struct(family, problem, plan) +
+      problem_struct(problem, plan) + "\n" + plan_struct(family, problem, plan) +
       "\nusing Kernel = " + std::string(family.kernel) + "<TheProblem, ThePlan>;\n" +
       "static_assert(Kernel::blocks == " + std::to_string(sizes.blocks) +
       ", \"the host launches another number of blocks\");\n" +

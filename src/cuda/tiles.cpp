@@ -5,14 +5,21 @@
 
 namespace phaseconv::cuda {
 
-TileProblem tile_problem(const Problem& problem) {
+std::array<Axis, 3> axes_of(const Problem& problem, const Plan& plan) {
+  std::array<Axis, 3> axes = problem.axes;
+  for (std::size_t a = 0; a < axes.size(); ++a) axes[a].lead = plan.lead[a];
+  return axes;
+}
+
+TileProblem tile_problem(const Problem& problem, const Plan& plan) {
+  const auto [d, h, w] = axes_of(problem, plan);
   return {problem.batch,
           problem.in_channels,
           problem.out_channels,
           problem.groups,
-          problem.axes[0],
-          problem.axes[1],
-          problem.axes[2],
+          d,
+          h,
+          w,
           static_cast<int>(element_size(problem.type)),
           problem.layout == Layout::channels_last,
           problem.type == DataType::f32};
@@ -34,7 +41,7 @@ TilePlan tile_plan(const Plan& plan) {
 }
 
 Tiling tiling(const Problem& problem, const Plan& plan) {
-  return Tiling(tile_problem(problem), tile_plan(plan));
+  return Tiling(tile_problem(problem, plan), tile_plan(plan));
 }
 
 std::string too_large(const Problem& problem) {
@@ -86,10 +93,36 @@ std::vector<Index> sizes_up_to(Index cells, Index most) {
 
 }  // namespace
 
-std::vector<std::array<Index, 3>> boxes(const Problem& problem, Index most_cells) {
+namespace {
+
+/// Where cells may begin. With the lead that leaves them whole there is often one less, and outputs
+/// begin at even places. Where that takes more neighbours it is another choice, if a tenth of the
+/// cells is saved.
+std::vector<std::array<Index, 3>> leads(const Problem& problem) {
+  std::array<Index, 3> free{}, whole{};
+  double saved = 1;
+  for (std::size_t a = 0; a < 3; ++a) {
+    Axis axis = problem.axes[a];
+    const Phases before(axis);
+    axis.lead = axis.padding % axis.stride;
+    const Phases after(axis);
+    if (after.shift_count() <= before.shift_count() && after.cells() <= before.cells()) {
+      free[a] = whole[a] = axis.lead;
+    } else if (after.cells() < before.cells()) {
+      whole[a] = axis.lead;
+      saved *= static_cast<double>(after.cells()) / static_cast<double>(before.cells());
+    }
+  }
+  std::vector<std::array<Index, 3>> list = {free};
+  if (saved < 0.9) list.push_back(whole);
+  return list;
+}
+
+void add_boxes(const Problem& problem, Index most_cells, const std::array<Index, 3>& lead,
+               std::vector<CellBox>& list) {
   constexpr Index kFewestCells = 16, kLongestRow = 384;
-  const auto [d, h, w] = problem.phases();
-  std::vector<std::array<Index, 3>> list;
+  const auto axes = axes_of(problem, {.family = "", .lead = lead});
+  const Phases d(axes[0]), h(axes[1]), w(axes[2]);
   for (const Index box_w : sizes_up_to(w.cells(), kLongestRow)) {
     const bool whole_row = box_w == w.cells();
     if (!whole_row && box_w < 16) continue;
@@ -98,10 +131,17 @@ std::vector<std::array<Index, 3>> boxes(const Problem& problem, Index most_cells
         const Index cells = box_d * box_h * box_w;
         const bool all = cells == d.cells() * h.cells() * w.cells();
         if (cells > most_cells || (cells < kFewestCells && !all)) continue;
-        list.push_back({box_d, box_h, box_w});
+        list.push_back({{box_d, box_h, box_w}, lead});
       }
     }
   }
+}
+
+}  // namespace
+
+std::vector<CellBox> boxes(const Problem& problem, Index most_cells) {
+  std::vector<CellBox> list;
+  for (const auto& lead : leads(problem)) add_boxes(problem, most_cells, lead, list);
   return list;
 }
 

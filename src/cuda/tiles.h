@@ -20,7 +20,9 @@ constexpr Index kMostColumnTiles = 1024;
 // Shared memory that the system keeps of every block.
 constexpr Index kReservedBytes = 1024;
 
-TileProblem tile_problem(const Problem& problem);
+/// Those of the problem, with where the plan's cells begin.
+std::array<Axis, 3> axes_of(const Problem& problem, const Plan& plan);
+TileProblem tile_problem(const Problem& problem, const Plan& plan);
 TilePlan tile_plan(const Plan& plan);
 Tiling tiling(const Problem& problem, const Plan& plan);
 
@@ -31,9 +33,13 @@ std::string too_large(const Tiling& tile);
 /// Why a family whose boxes are all too large for a block offers none.
 std::string does_not_fit(const Machine& machine);
 
+/// A box of cells, and where cells begin.
+struct CellBox {
+  std::array<Index, 3> size, lead;
+};
 /// Boxes of cells: whole rows where they are short enough, so that the outputs of a block lie in
 /// long runs.
-std::vector<std::array<Index, 3>> boxes(const Problem& problem, Index most_cells);
+std::vector<CellBox> boxes(const Problem& problem, Index most_cells);
 /// All channels, or fewer.
 std::vector<Index> channel_blocks(Index channels);
 std::vector<Index> group_blocks(const Problem& problem);

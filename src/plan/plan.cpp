@@ -13,6 +13,7 @@ void for_each_number(const Visit& visit) {
   visit("cells", &Plan::cell_tile);
   visit("threads", &Plan::threads);
   visit("box", &Plan::box);
+  visit("lead", &Plan::lead);
   visit("block", &Plan::channel_block);
   visit("columns", &Plan::column_tile);
   visit("groups", &Plan::group_block);

@@ -22,6 +22,7 @@ struct Plan {
   int threads = 0;  ///< threads of a block; 0 on the CPU
   /// CPU: cells along d, h, w and output channels that one task takes from staged input.
   std::array<Index, 3> box{};
+  std::array<Index, 3> lead{};  ///< where cells begin along the axes: Axis::lead
   Index channel_block = 0;
   /// GPU blocks that stage inputs (with box and channel_block, of each group).
   Index column_tile = 0;  ///< columns, phases times output channels, of a warp

@@ -82,4 +82,14 @@ inline void load_turned(unsigned (&a)[4], const void* place) {
   });
 }
 
+inline void store_cells(unsigned address, const unsigned (&a)[4]) {
+  host::Lane shown{{a[0], a[1], a[2], a[3]}, {}, nullptr, address};
+  host::with_lanes(shown, [&](auto* lanes, int own) {
+    for (int i = 0; i < 4; ++i) {
+      const unsigned place = lanes[8 * i + own / 4].address + own % 4 * 4;
+      std::memcpy(at_shared(place, 4), &a[i], 4);
+    }
+  });
+}
+
 }  // namespace phaseconv

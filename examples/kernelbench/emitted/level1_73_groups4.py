@@ -1,7 +1,7 @@
 """ModelNew, with its transposed convolutions computed by CUDA kernels for these sizes alone:
 
     n4,ic32,oc32,g4,i32x64x128,k3,s2,p1
-        phase_mma:cells32,threads256,box1x2x128,block8,columns64,groups1,inputs8,buffers1,resident2
+        phase_mma:cells32,threads256,box1x2x128,lead1x1x1,block8,columns64,groups1,inputs8,buffers1,resident2
 
 Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
 needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
@@ -35,7 +35,10 @@ _SOURCE = r"""
 //
 //     phase(k) = (k*d) mod s      shift(k) = floor(k*d / s)      i = q - shift(k)
 //
-// so that every cell is s small dense convolutions of stride 1 over the same few inputs.
+// so that every cell is s small dense convolutions of stride 1 over the same few inputs. Cells may
+// begin elsewhere: with a lead l, o + p = q*s + r + l, and k*d - l stands for k*d. With l = p mod s
+// an output of s*n elements has n cells, all of them whole, where the first and the last of n + 1
+// would be cut.
 // docs/math.md has the derivation; the idea is the polyphase decomposition of an interpolation
 // filter (Bellanger, Bonnerot, Coudreuse 1976).
 
@@ -57,6 +60,9 @@ struct Axis {
   Index padding = 0;
   Index output_padding = 0;
   Index dilation = 1;
+  /// Not the problem's, but a plan's: cells begin so many outputs later; at most the padding, and
+  /// less than the stride.
+  Index lead = 0;
 
   /// Size of the output along this axis; zero or negative where padding leaves nothing.
   PHASECONV_FUNCTION Index output() const {
@@ -66,9 +72,9 @@ struct Axis {
   friend PHASECONV_FUNCTION bool operator==(const Axis&, const Axis&) = default;
 };
 
-/// The phases of one axis. The taps of phase r, where it has any, are an arithmetic progression:
-/// first_tap(r), first_tap(r) + tap_step, ...; each next one reads the input shift_step cells
-/// earlier.
+/// The phases of one axis, of cells with the axis' lead. The taps of phase r, where it has any, are
+/// an arithmetic progression: first_tap(r), first_tap(r) + tap_step, ...; each next one reads the
+/// input shift_step cells earlier.
 struct Phases {
   Axis axis;
   Index period = 1;      ///< gcd(stride, dilation): only phases divisible by it have taps
@@ -107,14 +113,23 @@ struct Phases {
   /// Number of phases, taps or no taps.
   PHASECONV_FUNCTION Index count() const { return axis.stride; }
 
-  PHASECONV_FUNCTION Index phase(Index tap) const { return tap * axis.dilation % axis.stride; }
-  PHASECONV_FUNCTION Index shift(Index tap) const { return tap * axis.dilation / axis.stride; }
+  PHASECONV_FUNCTION Index phase(Index tap) const {
+    return (tap * axis.dilation - axis.lead + axis.stride) % axis.stride;
+  }
+  PHASECONV_FUNCTION Index shift(Index tap) const {
+    return (tap * axis.dilation - axis.lead + axis.stride) / axis.stride - 1;
+  }
+  /// The smallest is 0, or with a lead -1.
+  PHASECONV_FUNCTION Index min_shift() const { return shift(0); }
   PHASECONV_FUNCTION Index max_shift() const { return shift(axis.kernel - 1); }
+  /// Inputs beside a cell's own that it needs.
+  PHASECONV_FUNCTION Index reach() const { return max_shift() - min_shift(); }
 
   /// The lowest tap of a phase; `axis.kernel` where no tap reaches it.
   PHASECONV_FUNCTION Index first_tap(Index phase) const {
-    if (phase % period != 0) return axis.kernel;
-    const Index tap = phase / period % tap_step * inverse % tap_step;
+    const Index from_tap_0 = (phase + axis.lead) % axis.stride;
+    if (from_tap_0 % period != 0) return axis.kernel;
+    const Index tap = from_tap_0 / period % tap_step * inverse % tap_step;
     return tap < axis.kernel ? tap : axis.kernel;
   }
   PHASECONV_FUNCTION Index tap_count(Index phase) const {
@@ -123,58 +138,65 @@ struct Phases {
 
   /// The taps with a given shift, over all phases, are [taps_from(shift), taps_from(shift + 1)).
   PHASECONV_FUNCTION Index taps_from(Index shift) const {
-    const Index tap = (shift * axis.stride + axis.dilation - 1) / axis.dilation;
+    const Index distance = shift * axis.stride + axis.lead;
+    const Index tap = distance > 0 ? (distance + axis.dilation - 1) / axis.dilation : 0;
     return tap < axis.kernel ? tap : axis.kernel;
   }
 
   /// Of an output position: its cell, and the lowest tap that reaches it.
   PHASECONV_FUNCTION Index cell_of(Index output) const {
-    return (output + axis.padding) / axis.stride;
+    return (output + axis.padding - axis.lead) / axis.stride;
   }
   PHASECONV_FUNCTION Index first_tap_of(Index output) const {
-    return first_tap((output + axis.padding) % axis.stride);
+    return first_tap((output + axis.padding - axis.lead) % axis.stride);
   }
 
-  /// Phases that a tap reaches, in the order of their first taps: the n-th one's first tap is n.
+  /// Phases that a tap reaches; where taps reach all that are congruent modulo the period, in
+  /// ascending order.
   PHASECONV_FUNCTION Index live_count() const {
     return axis.kernel < tap_step ? axis.kernel : tap_step;
   }
-  PHASECONV_FUNCTION Index live_phase(Index n) const { return phase(n); }
+  PHASECONV_FUNCTION Index live_phase(Index n) const {
+    return axis.kernel < tap_step ? phase(n) : phase(0) % period + n * period;
+  }
+  /// The n for which live_phase(n) is the phase of a tap.
+  PHASECONV_FUNCTION Index live_index(Index tap) const {
+    return axis.kernel < tap_step ? tap : phase(tap) / period;
+  }
 
   /// The different shifts of all taps, ascending: shift_at(0), ... shift_at(shift_count() - 1).
-  /// Where the dilation is at most the stride, no shift up to the largest is left out; where it is
-  /// larger, every tap has a shift of its own.
+  /// Where the dilation is at most the stride, none between the smallest and the largest is left
+  /// out; where it is larger, every tap has a shift of its own.
   PHASECONV_FUNCTION Index shift_count() const {
-    return axis.dilation <= axis.stride ? max_shift() + 1 : axis.kernel;
+    return axis.dilation <= axis.stride ? reach() + 1 : axis.kernel;
   }
   PHASECONV_FUNCTION Index shift_at(Index n) const {
-    return axis.dilation <= axis.stride ? n : shift(n);
+    return axis.dilation <= axis.stride ? n + min_shift() : shift(n);
   }
   /// The n for which shift_at(n) is the shift of a tap.
   PHASECONV_FUNCTION Index shift_index(Index tap) const {
-    return axis.dilation <= axis.stride ? shift(tap) : tap;
+    return axis.dilation <= axis.stride ? shift(tap) - min_shift() : tap;
   }
 
   /// The tap that leads from the input at a shift to the n-th live phase; `axis.kernel` where there
   /// is none.
   PHASECONV_FUNCTION Index tap_between(Index n, Index wanted_shift) const {
-    const Index beyond = wanted_shift - shift(n);
+    const Index first = first_tap(live_phase(n));
+    const Index beyond = wanted_shift - shift(first);
     if (beyond < 0 || beyond % shift_step != 0) return axis.kernel;
-    const Index tap = n + beyond / shift_step * tap_step;
+    const Index tap = first + beyond / shift_step * tap_step;
     return tap < axis.kernel ? tap : axis.kernel;
   }
 
   /// Cells that hold at least one output: [cell_begin, cell_end). The first and the last may be
   /// cut.
-  PHASECONV_FUNCTION Index cell_begin() const { return axis.padding / axis.stride; }
-  PHASECONV_FUNCTION Index cell_end() const {
-    return (axis.output() - 1 + axis.padding) / axis.stride + 1;
-  }
+  PHASECONV_FUNCTION Index cell_begin() const { return cell_of(0); }
+  PHASECONV_FUNCTION Index cell_end() const { return cell_of(axis.output() - 1) + 1; }
   PHASECONV_FUNCTION Index cells() const { return cell_end() - cell_begin(); }
 
   /// The output position of a cell's phase; outside [0, output) where the cell is cut.
   PHASECONV_FUNCTION Index output(Index cell, Index phase) const {
-    return cell * axis.stride + phase - axis.padding;
+    return cell * axis.stride + phase + axis.lead - axis.padding;
   }
 
   /// The exact number of (input, tap) pairs that meet an output: what this axis costs.
@@ -322,10 +344,12 @@ struct StepBatch {
   bool piece;  ///< a piece of weights begins with it; of several batches a table tells
   unsigned tiles[kMostSteps];  ///< column tiles that each step is used for, one bit each
 };
-/// With more kinds of steps all are of one kind, and multiply zeros.
-inline constexpr int kMostKinds = 8;
+/// With more kinds of steps all are of one kind, and multiply zeros. Each kind has code of its own:
+/// more than a few only where that is not too long to compile.
+inline constexpr int kFewKinds = 8, kMostKinds = 27;
+inline constexpr Index kMostProductsOfKinds = 128;
 /// What is unrolled has a batch of its own for every step, at worst.
-inline constexpr int kMostBatches = 32;
+inline constexpr int kMostBatches = 64;
 struct StepBatches {
   StepBatch at[kMostBatches];
 };
@@ -369,7 +393,7 @@ struct Tiling {
   Index sweeps;           ///< that together have all columns
   Index product_tiles;    ///< warpgroups: column tiles of an instruction
   bool joined;            ///< warpgroups: the columns of an instruction are in both parts
-  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes; more than there are
+  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes: not as the box is
   Index cells, cell_chunks;
   Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
   Index units;  ///< chunks of cells \xd7 groups \xd7 sweeps: a warp or warpgroup computes one at a time
@@ -393,6 +417,7 @@ struct Tiling {
   bool raw;
   bool raw_rows;              ///< the rows of a plane are one piece
   Index raw_piece;            ///< elements of a piece
+  Index most_shift;           ///< elements by which 16 bytes begin before a row's first, at most
   bool bulk;                  ///< a piece is one copy
   Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
@@ -544,9 +569,9 @@ struct Tiling {
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
-    in_d = q.box_d + d.max_shift();
-    in_h = q.box_h + h.max_shift();
-    in_w = q.box_w + w.max_shift();
+    in_d = q.box_d + d.reach();
+    in_h = q.box_h + h.reach();
+    in_w = q.box_w + w.reach();
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
@@ -585,9 +610,9 @@ struct Tiling {
   PHASECONV_FUNCTION Index number_cells() {
     const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
     if (!plan.warpgroups || plan.slots > 0) {
-      rows_w = box_w;
-      rows_d = box_h * box_w;
-      return box_d * rows_d;
+      rows_w = live_cells(problem.w, box_w);
+      rows_d = live_cells(problem.h, box_h) * rows_w;
+      return live_cells(problem.d, box_d) * rows_d;
     }
     // Through the rows between planes, or each plane of cells from a warpgroup's first one on.
     rows_w = in_w;
@@ -596,6 +621,16 @@ struct Tiling {
     const Index apart = round_up(plane, plan.cell_tile);
     rows_d = parts(through, plan.cell_tile) * plan.cell_tile <= box_d * apart ? in_h * in_w : apart;
     return rows_d == apart ? box_d * apart : through;
+  }
+  /// Those of a box along an axis; the last of all may have outputs without taps alone.
+  static PHASECONV_FUNCTION Index live_cells(const Axis& axis, Index box) {
+    const Phases phases(axis);
+    const Index last = phases.cell_end() - 1;
+    bool live = phases.cells() > box || box == 1;
+    for (Index n = 0; n < phases.live_count() && !live; ++n) {
+      live = phases.output(last, phases.live_phase(n)) < axis.output();
+    }
+    return live ? box : box - 1;
   }
   /// Of tensor cores and of shared memory, for so many column tiles of 64 cells.
   static PHASECONV_FUNCTION Index instruction_cycles(Index tiles) {
@@ -627,7 +662,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   }
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
-  raw_piece = raw_h = raw_d = raw_c = 0;
+  raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
   if (warpgroups) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
@@ -638,12 +673,16 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     x_d = in_h * x_h;
     x_word = in_d * x_d | 1;  // of a chunk, here
     raw = !p.channels_last && (p.d.input * p.h.input * p.w.input) % chunk == 0;
-    raw_rows =
-        blocks_w == 1 && w.cell_begin() <= w.max_shift() && w.cell_begin() + q.box_w >= p.w.input;
+    raw_rows = blocks_w == 1 && w.cell_begin() <= w.max_shift() &&
+               w.cell_begin() - w.min_shift() + q.box_w >= p.w.input;
     raw_piece = round_up((raw_rows ? in_h * p.w.input : in_w) + chunk - 1, chunk);
     raw_h = raw_rows ? p.w.input : raw_piece;
     raw_d = raw_rows ? raw_piece : in_h * raw_piece;
     raw_c = in_d * raw_d;
+    // Of 16-bit elements the same positions of eight channels are read at a time: from all banks.
+    if (p.element_bytes == 2 && raw_c / chunk % 2 == 0) raw_c += chunk;
+    const bool rows_alike = p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
+    most_shift = rows_alike ? congruent(0, w.cell_begin() - w.max_shift(), chunk) : chunk - 1;
     bulk = q.slots == 0 || raw_piece * p.element_bytes >= kLeastBulkBytes;
     // Products of the last cells read beyond.
     input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + (q.slots > 0 ? 0 : 63);
@@ -697,7 +736,7 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
     y_h = all_w ? to_h : congruent(out_w, to_h, unit);
     y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
     y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
-    phase_pairs = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
+    phase_pairs = p.w.stride == 2 && w.live_count() == 2 && (p.w.padding - p.w.lead) % 2 == 0;
     lane_column = channel_columns == 1 && phase_pairs ? 2 : 1;
     run_tiles = 1;  // for lane_columns
     // Of the gaps that may follow a channel the one with the fewest bank conflicts.
@@ -748,12 +787,19 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   if (q.slots > 0) {
     // All products are as wide: the compiler puts none after the other that has other sums.
     const Index kinds = kinds_of_neighbours();
-    tiles_left_out = kinds <= kMostKinds;
-    const Index alike = kinds == 1 || !tiles_left_out ? sweep_tiles : most(channel_columns / 8, 1);
-    product_tiles = least(alike, kMostProductTiles);
-    while (alike % product_tiles != 0) --product_tiles;
+    const auto widest = [](Index alike) {
+      Index width = least(alike, kMostProductTiles);
+      while (alike % width != 0) --width;
+      return width;
+    };
+    const Index own = most(channel_columns / 8, 1), split_products = cell_tiles * (p.split ? 3 : 1);
+    tiles_left_out =
+        kinds <= kFewKinds ||
+        (kinds <= kMostKinds && channel_columns % 8 == 0 &&
+         taps * (own / widest(own)) * split_products * steps_together() <= kMostProductsOfKinds);
+    product_tiles = widest(kinds == 1 || !tiles_left_out ? sweep_tiles : own);
     joined = false;
-    const Index products = cell_tiles * (p.split ? 3 : 1) * words / 8 *
+    const Index products = split_products * words / 8 *
                            (kinds == 1 ? neighbours * sweep_tiles / product_tiles
                                        : taps * channel_columns / 8 / product_tiles);
     folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
@@ -816,8 +862,10 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   input_at = round_up(barriers_at + 8 * barriers, 128);
   input_bytes = round_up(input_count * staged_size, 128);
   raw_at = input_at + input_buffers * input_bytes;
-  // Beyond the last channel a row of whatever is there is read, and dropped.
-  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + in_w) * p.element_bytes : 0, 128);
+  // Beyond the last channel a row of whatever is there is read, and dropped; of 16-bit elements up
+  // to 32 more at a time.
+  const Index beyond = in_w + (p.element_bytes == 2 ? 39 : 0);
+  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + beyond) * p.element_bytes : 0, 128);
   output_at = raw_at + raw_buffers * raw_bytes;
   output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
   shared_bytes = output_at + output_buffers * output_bytes;
@@ -1222,6 +1270,14 @@ __device__ __forceinline__ void load_cells(unsigned (&a)[4], unsigned address) {
                : "memory");
 }
 
+/// The other way: writes words that lanes have as `load_turned` leaves them, eight cells of eight
+/// channels in each, to where lane 8*i + r names the place of cell r of word i (sm_90 and later).
+__device__ __forceinline__ void store_cells(unsigned address, const unsigned (&a)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
+               : "memory");
+}
+
 }  // namespace phaseconv
 
 // Products of tensor cores, a warp at a time, on 32-bit words (warp_matrices.cuh), for each type of
@@ -1604,8 +1660,8 @@ struct Definition {
                 (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
                 w.shift_index(kw);
             const Index phase =
-                (kd % d.tap_step * h.live_count() + kh % h.tap_step) * w.live_count() +
-                kw % w.tap_step;
+                (d.live_index(kd) * h.live_count() + h.live_index(kh)) * w.live_count() +
+                w.live_index(kw);
             sum = fmaf(Element::operand(__ldg(x + from)),
                        Packed::weight(packed, group, ic, channel % tile.oc, neighbour, phase), sum);
           }
@@ -1677,7 +1733,7 @@ struct Place {
     constexpr Phases phases(axis);
     Along at;
     at.cell = int(phases.cell_begin()) + block * box;
-    const int origin = at.cell * int(axis.stride) - int(axis.padding);
+    const int origin = at.cell * int(axis.stride) + int(axis.lead - axis.padding);
     at.low = origin > 0 ? origin : 0;
     const int end = origin + box * int(axis.stride);
     at.size = (end < int(axis.output()) ? end : int(axis.output())) - at.low;
@@ -1948,21 +2004,27 @@ struct Writer {
   template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
     if constexpr (has_bulk_copies) {
-      // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
-      constexpr int together = 2 * unit;
-      const int own = Team::number() % together;
-      for (int run = Team::number() / together; run < runs(); run += Team::count / together) {
+      // A thread for each run: it asks for the bulk and writes the loose ends. Runs after each
+      // other go to different warps, as a warp's copies start one after the other.
+      constexpr int warps = Team::count / 32;
+      static_assert(Team::count % 32 == 0);
+      for (int run = Team::number() % 32 * warps + Team::number() / 32; run < all_runs;
+           run += Team::count) {
         const Run at(*this, run);
-        if (own == 0 && at.middle > 0) {
+        if (at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
         }
-        const int loose = own < at.head ? own : own + at.middle;
-        if (loose < at.length) at.to[loose] = at.from[loose];
+        const int end = at.head + at.middle;
+#pragma unroll 1
+        for (int i = 0; i < unit - 1; ++i) {
+          if (i < at.head) at.to[i] = at.from[i];
+          if (end + i < at.length) at.to[end + i] = at.from[end + i];
+        }
       }
       commit_bulk_copies();
     } else {
       const int lane = Team::number() % 32;
-      for (int run = Team::number() / 32; run < runs(); run += Team::count / 32) {
+      for (int run = Team::number() / 32; run < all_runs; run += Team::count / 32) {
         const Run at(*this, run);
         if (lane < at.head) at.to[lane] = at.from[lane];
         for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
@@ -1997,13 +2059,16 @@ struct Writer {
   }
 
   static constexpr int merged = int(tiling_of<Problem, Plan>().merged);
-  __device__ __forceinline__ int runs() const {
-    int count = 1;
-#pragma unroll
-    for (int axis = merged + 1; axis < 4; ++axis) count *= size(axis);
-    return count;
+  /// Those of a whole box.
+  static constexpr int all_runs = int(tiling_of<Problem, Plan>().runs);
+  static __device__ __forceinline__ int extent(int axis) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index extents[4] = {last ? tile.out_c : tile.out_w, last ? tile.out_w : tile.out_h,
+                              last ? tile.out_h : tile.out_d, last ? tile.out_d : tile.out_c};
+    return int(extents[axis]);
   }
-  /// What lies together in memory, and its part that starts and ends on 16 bytes.
+  /// What lies together in memory, and its part that starts and ends on 16 bytes; of length 0 where
+  /// this box has no such run.
   struct Run {
     Stored* to;
     const Stored* from;
@@ -2013,8 +2078,9 @@ struct Writer {
         : to(out.output), from(out.staged), length(out.size(merged) * int(Writer::to(merged))) {
 #pragma unroll
       for (int axis = merged + 1; axis < 4; ++axis) {
-        const int at = axis == 3 ? number : number % out.size(axis);
-        if (axis < 3) number /= out.size(axis);
+        const int at = axis == 3 ? number : number % extent(axis);
+        if (axis < 3) number /= extent(axis);
+        if (at >= out.size(axis)) length = 0;
         to += at * Writer::to(axis);
         from += at * Writer::from(axis);
       }
@@ -2081,7 +2147,7 @@ struct Epilogue {
         const Tiling::Cell cell = tile.cell(own.first_cell(i) + lane / 4 + 8 * half);
         targets[i][half] = Target(cell, at, out, first);
         // Rows of sixteens: the other half of the tile lies in the same row.
-        if (half == 1 && !Plan::warpgroups && Plan::box_w % 16 == 0) {
+        if (half == 1 && !Plan::warpgroups && tile.rows_w % 16 == 0) {
           targets[i][1].same_row(targets[i][0]);
         }
         alike &= targets[i][half].all() || targets[i][half].none();
@@ -2259,7 +2325,13 @@ struct Epilogue {
   /// Phases::live_phase in 32 bits.
   template <Axis axis>
   static __device__ __forceinline__ int live(unsigned number) {
-    return int(number * unsigned(axis.dilation) % unsigned(axis.stride));
+    constexpr Phases phases = phases_of<axis>();
+    if constexpr (axis.kernel < phases.tap_step) {
+      return int((number * unsigned(axis.dilation) + unsigned(axis.stride - axis.lead)) %
+                 unsigned(axis.stride));
+    } else {
+      return int(phases.live_phase(0)) + int(number) * int(phases.period);
+    }
   }
 
   /// Where the outputs of a cell are staged, and which of its phases with taps exist.
@@ -2735,7 +2807,7 @@ struct PhaseMma {
 }  // namespace phaseconv
 
 // n4,ic32,oc32,g4,i32x64x128,k3,s2,p1
-// phase_mma:cells32,threads256,box1x2x128,block8,columns64,groups1,inputs8,buffers1,resident2
+// phase_mma:cells32,threads256,box1x2x128,lead1x1x1,block8,columns64,groups1,inputs8,buffers1,resident2
 namespace phaseconv::generated_0 {
 
 struct TheProblem {
@@ -2744,16 +2816,16 @@ struct TheProblem {
   static constexpr Index in_channels = 32;
   static constexpr Index out_channels = 32;
   static constexpr Index groups = 4;
-  static constexpr Axis d = {.input = 32, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 1};
-  static constexpr Axis h = {.input = 64, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 1};
-  static constexpr Axis w = {.input = 128, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 1};
+  static constexpr Axis d = {.input = 32, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 1, .lead = 1};
+  static constexpr Axis h = {.input = 64, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 1, .lead = 1};
+  static constexpr Axis w = {.input = 128, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 1, .lead = 1};
   static constexpr bool channels_last = false;
   static constexpr bool bias = false;
 };
 
-__device__ constexpr int list_of_offsets[] = {532, 531, 400, 399, 136, 135, 4, 3};
-__device__ constexpr int list_of_first_fragment[] = {0, 8, 12, 16, 18, 22, 24, 26};
-__device__ constexpr int list_of_used_tiles[] = {255, 85, 51, 17, 15, 5, 3, 1};
+__device__ constexpr int list_of_offsets[] = {529, 528, 397, 396, 133, 132, 1, 0};
+__device__ constexpr int list_of_first_fragment[] = {0, 1, 3, 5, 9, 11, 15, 19};
+__device__ constexpr int list_of_used_tiles[] = {128, 192, 160, 240, 136, 204, 170, 255};
 __device__ constexpr int list_of_step[] = {0, 1, 2, 3, 4, 5, 6, 7};
 __device__ constexpr int list_of_first_use[] = {0, 8};
 struct ThePlan {

@@ -1,7 +1,7 @@
 """ModelNew, with its transposed convolutions computed by CUDA kernels for these sizes alone:
 
     n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,tf32
-        phase_stream:cells64,threads512,box1x2x33,block64,columns64,groups1,inputs8,buffers2,slots2,resident1
+        phase_stream:cells64,threads384,box1x2x33,lead1x1x1,block64,columns64,groups1,inputs8,buffers2,slots2,resident1
 
 Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
 needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
@@ -35,7 +35,10 @@ _SOURCE = r"""
 //
 //     phase(k) = (k*d) mod s      shift(k) = floor(k*d / s)      i = q - shift(k)
 //
-// so that every cell is s small dense convolutions of stride 1 over the same few inputs.
+// so that every cell is s small dense convolutions of stride 1 over the same few inputs. Cells may
+// begin elsewhere: with a lead l, o + p = q*s + r + l, and k*d - l stands for k*d. With l = p mod s
+// an output of s*n elements has n cells, all of them whole, where the first and the last of n + 1
+// would be cut.
 // docs/math.md has the derivation; the idea is the polyphase decomposition of an interpolation
 // filter (Bellanger, Bonnerot, Coudreuse 1976).
 
@@ -57,6 +60,9 @@ struct Axis {
   Index padding = 0;
   Index output_padding = 0;
   Index dilation = 1;
+  /// Not the problem's, but a plan's: cells begin so many outputs later; at most the padding, and
+  /// less than the stride.
+  Index lead = 0;
 
   /// Size of the output along this axis; zero or negative where padding leaves nothing.
   PHASECONV_FUNCTION Index output() const {
@@ -66,9 +72,9 @@ struct Axis {
   friend PHASECONV_FUNCTION bool operator==(const Axis&, const Axis&) = default;
 };
 
-/// The phases of one axis. The taps of phase r, where it has any, are an arithmetic progression:
-/// first_tap(r), first_tap(r) + tap_step, ...; each next one reads the input shift_step cells
-/// earlier.
+/// The phases of one axis, of cells with the axis' lead. The taps of phase r, where it has any, are
+/// an arithmetic progression: first_tap(r), first_tap(r) + tap_step, ...; each next one reads the
+/// input shift_step cells earlier.
 struct Phases {
   Axis axis;
   Index period = 1;      ///< gcd(stride, dilation): only phases divisible by it have taps
@@ -107,14 +113,23 @@ struct Phases {
   /// Number of phases, taps or no taps.
   PHASECONV_FUNCTION Index count() const { return axis.stride; }
 
-  PHASECONV_FUNCTION Index phase(Index tap) const { return tap * axis.dilation % axis.stride; }
-  PHASECONV_FUNCTION Index shift(Index tap) const { return tap * axis.dilation / axis.stride; }
+  PHASECONV_FUNCTION Index phase(Index tap) const {
+    return (tap * axis.dilation - axis.lead + axis.stride) % axis.stride;
+  }
+  PHASECONV_FUNCTION Index shift(Index tap) const {
+    return (tap * axis.dilation - axis.lead + axis.stride) / axis.stride - 1;
+  }
+  /// The smallest is 0, or with a lead -1.
+  PHASECONV_FUNCTION Index min_shift() const { return shift(0); }
   PHASECONV_FUNCTION Index max_shift() const { return shift(axis.kernel - 1); }
+  /// Inputs beside a cell's own that it needs.
+  PHASECONV_FUNCTION Index reach() const { return max_shift() - min_shift(); }
 
   /// The lowest tap of a phase; `axis.kernel` where no tap reaches it.
   PHASECONV_FUNCTION Index first_tap(Index phase) const {
-    if (phase % period != 0) return axis.kernel;
-    const Index tap = phase / period % tap_step * inverse % tap_step;
+    const Index from_tap_0 = (phase + axis.lead) % axis.stride;
+    if (from_tap_0 % period != 0) return axis.kernel;
+    const Index tap = from_tap_0 / period % tap_step * inverse % tap_step;
     return tap < axis.kernel ? tap : axis.kernel;
   }
   PHASECONV_FUNCTION Index tap_count(Index phase) const {
@@ -123,58 +138,65 @@ struct Phases {
 
   /// The taps with a given shift, over all phases, are [taps_from(shift), taps_from(shift + 1)).
   PHASECONV_FUNCTION Index taps_from(Index shift) const {
-    const Index tap = (shift * axis.stride + axis.dilation - 1) / axis.dilation;
+    const Index distance = shift * axis.stride + axis.lead;
+    const Index tap = distance > 0 ? (distance + axis.dilation - 1) / axis.dilation : 0;
     return tap < axis.kernel ? tap : axis.kernel;
   }
 
   /// Of an output position: its cell, and the lowest tap that reaches it.
   PHASECONV_FUNCTION Index cell_of(Index output) const {
-    return (output + axis.padding) / axis.stride;
+    return (output + axis.padding - axis.lead) / axis.stride;
   }
   PHASECONV_FUNCTION Index first_tap_of(Index output) const {
-    return first_tap((output + axis.padding) % axis.stride);
+    return first_tap((output + axis.padding - axis.lead) % axis.stride);
   }
 
-  /// Phases that a tap reaches, in the order of their first taps: the n-th one's first tap is n.
+  /// Phases that a tap reaches; where taps reach all that are congruent modulo the period, in
+  /// ascending order.
   PHASECONV_FUNCTION Index live_count() const {
     return axis.kernel < tap_step ? axis.kernel : tap_step;
   }
-  PHASECONV_FUNCTION Index live_phase(Index n) const { return phase(n); }
+  PHASECONV_FUNCTION Index live_phase(Index n) const {
+    return axis.kernel < tap_step ? phase(n) : phase(0) % period + n * period;
+  }
+  /// The n for which live_phase(n) is the phase of a tap.
+  PHASECONV_FUNCTION Index live_index(Index tap) const {
+    return axis.kernel < tap_step ? tap : phase(tap) / period;
+  }
 
   /// The different shifts of all taps, ascending: shift_at(0), ... shift_at(shift_count() - 1).
-  /// Where the dilation is at most the stride, no shift up to the largest is left out; where it is
-  /// larger, every tap has a shift of its own.
+  /// Where the dilation is at most the stride, none between the smallest and the largest is left
+  /// out; where it is larger, every tap has a shift of its own.
   PHASECONV_FUNCTION Index shift_count() const {
-    return axis.dilation <= axis.stride ? max_shift() + 1 : axis.kernel;
+    return axis.dilation <= axis.stride ? reach() + 1 : axis.kernel;
   }
   PHASECONV_FUNCTION Index shift_at(Index n) const {
-    return axis.dilation <= axis.stride ? n : shift(n);
+    return axis.dilation <= axis.stride ? n + min_shift() : shift(n);
   }
   /// The n for which shift_at(n) is the shift of a tap.
   PHASECONV_FUNCTION Index shift_index(Index tap) const {
-    return axis.dilation <= axis.stride ? shift(tap) : tap;
+    return axis.dilation <= axis.stride ? shift(tap) - min_shift() : tap;
   }
 
   /// The tap that leads from the input at a shift to the n-th live phase; `axis.kernel` where there
   /// is none.
   PHASECONV_FUNCTION Index tap_between(Index n, Index wanted_shift) const {
-    const Index beyond = wanted_shift - shift(n);
+    const Index first = first_tap(live_phase(n));
+    const Index beyond = wanted_shift - shift(first);
     if (beyond < 0 || beyond % shift_step != 0) return axis.kernel;
-    const Index tap = n + beyond / shift_step * tap_step;
+    const Index tap = first + beyond / shift_step * tap_step;
     return tap < axis.kernel ? tap : axis.kernel;
   }
 
   /// Cells that hold at least one output: [cell_begin, cell_end). The first and the last may be
   /// cut.
-  PHASECONV_FUNCTION Index cell_begin() const { return axis.padding / axis.stride; }
-  PHASECONV_FUNCTION Index cell_end() const {
-    return (axis.output() - 1 + axis.padding) / axis.stride + 1;
-  }
+  PHASECONV_FUNCTION Index cell_begin() const { return cell_of(0); }
+  PHASECONV_FUNCTION Index cell_end() const { return cell_of(axis.output() - 1) + 1; }
   PHASECONV_FUNCTION Index cells() const { return cell_end() - cell_begin(); }
 
   /// The output position of a cell's phase; outside [0, output) where the cell is cut.
   PHASECONV_FUNCTION Index output(Index cell, Index phase) const {
-    return cell * axis.stride + phase - axis.padding;
+    return cell * axis.stride + phase + axis.lead - axis.padding;
   }
 
   /// The exact number of (input, tap) pairs that meet an output: what this axis costs.
@@ -338,10 +360,12 @@ struct StepBatch {
   bool piece;  ///< a piece of weights begins with it; of several batches a table tells
   unsigned tiles[kMostSteps];  ///< column tiles that each step is used for, one bit each
 };
-/// With more kinds of steps all are of one kind, and multiply zeros.
-inline constexpr int kMostKinds = 8;
+/// With more kinds of steps all are of one kind, and multiply zeros. Each kind has code of its own:
+/// more than a few only where that is not too long to compile.
+inline constexpr int kFewKinds = 8, kMostKinds = 27;
+inline constexpr Index kMostProductsOfKinds = 128;
 /// What is unrolled has a batch of its own for every step, at worst.
-inline constexpr int kMostBatches = 32;
+inline constexpr int kMostBatches = 64;
 struct StepBatches {
   StepBatch at[kMostBatches];
 };
@@ -385,7 +409,7 @@ struct Tiling {
   Index sweeps;           ///< that together have all columns
   Index product_tiles;    ///< warpgroups: column tiles of an instruction
   bool joined;            ///< warpgroups: the columns of an instruction are in both parts
-  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes; more than there are
+  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes: not as the box is
   Index cells, cell_chunks;
   Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
   Index units;  ///< chunks of cells \xd7 groups \xd7 sweeps: a warp or warpgroup computes one at a time
@@ -409,6 +433,7 @@ struct Tiling {
   bool raw;
   bool raw_rows;              ///< the rows of a plane are one piece
   Index raw_piece;            ///< elements of a piece
+  Index most_shift;           ///< elements by which 16 bytes begin before a row's first, at most
   bool bulk;                  ///< a piece is one copy
   Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
@@ -560,9 +585,9 @@ struct Tiling {
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
-    in_d = q.box_d + d.max_shift();
-    in_h = q.box_h + h.max_shift();
-    in_w = q.box_w + w.max_shift();
+    in_d = q.box_d + d.reach();
+    in_h = q.box_h + h.reach();
+    in_w = q.box_w + w.reach();
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
@@ -601,9 +626,9 @@ struct Tiling {
   PHASECONV_FUNCTION Index number_cells() {
     const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
     if (!plan.warpgroups || plan.slots > 0) {
-      rows_w = box_w;
-      rows_d = box_h * box_w;
-      return box_d * rows_d;
+      rows_w = live_cells(problem.w, box_w);
+      rows_d = live_cells(problem.h, box_h) * rows_w;
+      return live_cells(problem.d, box_d) * rows_d;
     }
     // Through the rows between planes, or each plane of cells from a warpgroup's first one on.
     rows_w = in_w;
@@ -612,6 +637,16 @@ struct Tiling {
     const Index apart = round_up(plane, plan.cell_tile);
     rows_d = parts(through, plan.cell_tile) * plan.cell_tile <= box_d * apart ? in_h * in_w : apart;
     return rows_d == apart ? box_d * apart : through;
+  }
+  /// Those of a box along an axis; the last of all may have outputs without taps alone.
+  static PHASECONV_FUNCTION Index live_cells(const Axis& axis, Index box) {
+    const Phases phases(axis);
+    const Index last = phases.cell_end() - 1;
+    bool live = phases.cells() > box || box == 1;
+    for (Index n = 0; n < phases.live_count() && !live; ++n) {
+      live = phases.output(last, phases.live_phase(n)) < axis.output();
+    }
+    return live ? box : box - 1;
   }
   /// Of tensor cores and of shared memory, for so many column tiles of 64 cells.
   static PHASECONV_FUNCTION Index instruction_cycles(Index tiles) {
@@ -643,7 +678,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   }
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
-  raw_piece = raw_h = raw_d = raw_c = 0;
+  raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
   if (warpgroups) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
@@ -654,12 +689,16 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     x_d = in_h * x_h;
     x_word = in_d * x_d | 1;  // of a chunk, here
     raw = !p.channels_last && (p.d.input * p.h.input * p.w.input) % chunk == 0;
-    raw_rows =
-        blocks_w == 1 && w.cell_begin() <= w.max_shift() && w.cell_begin() + q.box_w >= p.w.input;
+    raw_rows = blocks_w == 1 && w.cell_begin() <= w.max_shift() &&
+               w.cell_begin() - w.min_shift() + q.box_w >= p.w.input;
     raw_piece = round_up((raw_rows ? in_h * p.w.input : in_w) + chunk - 1, chunk);
     raw_h = raw_rows ? p.w.input : raw_piece;
     raw_d = raw_rows ? raw_piece : in_h * raw_piece;
     raw_c = in_d * raw_d;
+    // Of 16-bit elements the same positions of eight channels are read at a time: from all banks.
+    if (p.element_bytes == 2 && raw_c / chunk % 2 == 0) raw_c += chunk;
+    const bool rows_alike = p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
+    most_shift = rows_alike ? congruent(0, w.cell_begin() - w.max_shift(), chunk) : chunk - 1;
     bulk = q.slots == 0 || raw_piece * p.element_bytes >= kLeastBulkBytes;
     // Products of the last cells read beyond.
     input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + (q.slots > 0 ? 0 : 63);
@@ -713,7 +752,7 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
     y_h = all_w ? to_h : congruent(out_w, to_h, unit);
     y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
     y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
-    phase_pairs = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
+    phase_pairs = p.w.stride == 2 && w.live_count() == 2 && (p.w.padding - p.w.lead) % 2 == 0;
     lane_column = channel_columns == 1 && phase_pairs ? 2 : 1;
     run_tiles = 1;  // for lane_columns
     // Of the gaps that may follow a channel the one with the fewest bank conflicts.
@@ -764,12 +803,19 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   if (q.slots > 0) {
     // All products are as wide: the compiler puts none after the other that has other sums.
     const Index kinds = kinds_of_neighbours();
-    tiles_left_out = kinds <= kMostKinds;
-    const Index alike = kinds == 1 || !tiles_left_out ? sweep_tiles : most(channel_columns / 8, 1);
-    product_tiles = least(alike, kMostProductTiles);
-    while (alike % product_tiles != 0) --product_tiles;
+    const auto widest = [](Index alike) {
+      Index width = least(alike, kMostProductTiles);
+      while (alike % width != 0) --width;
+      return width;
+    };
+    const Index own = most(channel_columns / 8, 1), split_products = cell_tiles * (p.split ? 3 : 1);
+    tiles_left_out =
+        kinds <= kFewKinds ||
+        (kinds <= kMostKinds && channel_columns % 8 == 0 &&
+         taps * (own / widest(own)) * split_products * steps_together() <= kMostProductsOfKinds);
+    product_tiles = widest(kinds == 1 || !tiles_left_out ? sweep_tiles : own);
     joined = false;
-    const Index products = cell_tiles * (p.split ? 3 : 1) * words / 8 *
+    const Index products = split_products * words / 8 *
                            (kinds == 1 ? neighbours * sweep_tiles / product_tiles
                                        : taps * channel_columns / 8 / product_tiles);
     folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
@@ -832,8 +878,10 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   input_at = round_up(barriers_at + 8 * barriers, 128);
   input_bytes = round_up(input_count * staged_size, 128);
   raw_at = input_at + input_buffers * input_bytes;
-  // Beyond the last channel a row of whatever is there is read, and dropped.
-  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + in_w) * p.element_bytes : 0, 128);
+  // Beyond the last channel a row of whatever is there is read, and dropped; of 16-bit elements up
+  // to 32 more at a time.
+  const Index beyond = in_w + (p.element_bytes == 2 ? 39 : 0);
+  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + beyond) * p.element_bytes : 0, 128);
   output_at = raw_at + raw_buffers * raw_bytes;
   output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
   shared_bytes = output_at + output_buffers * output_bytes;
@@ -1238,6 +1286,14 @@ __device__ __forceinline__ void load_cells(unsigned (&a)[4], unsigned address) {
                : "memory");
 }
 
+/// The other way: writes words that lanes have as `load_turned` leaves them, eight cells of eight
+/// channels in each, to where lane 8*i + r names the place of cell r of word i (sm_90 and later).
+__device__ __forceinline__ void store_cells(unsigned address, const unsigned (&a)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
+               : "memory");
+}
+
 }  // namespace phaseconv
 
 // Products of tensor cores, a warp at a time, on 32-bit words (warp_matrices.cuh), for each type of
@@ -1620,8 +1676,8 @@ struct Definition {
                 (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
                 w.shift_index(kw);
             const Index phase =
-                (kd % d.tap_step * h.live_count() + kh % h.tap_step) * w.live_count() +
-                kw % w.tap_step;
+                (d.live_index(kd) * h.live_count() + h.live_index(kh)) * w.live_count() +
+                w.live_index(kw);
             sum = fmaf(Element::operand(__ldg(x + from)),
                        Packed::weight(packed, group, ic, channel % tile.oc, neighbour, phase), sum);
           }
@@ -1693,7 +1749,7 @@ struct Place {
     constexpr Phases phases(axis);
     Along at;
     at.cell = int(phases.cell_begin()) + block * box;
-    const int origin = at.cell * int(axis.stride) - int(axis.padding);
+    const int origin = at.cell * int(axis.stride) + int(axis.lead - axis.padding);
     at.low = origin > 0 ? origin : 0;
     const int end = origin + box * int(axis.stride);
     at.size = (end < int(axis.output()) ? end : int(axis.output())) - at.low;
@@ -1790,21 +1846,27 @@ struct Writer {
   template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
     if constexpr (has_bulk_copies) {
-      // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
-      constexpr int together = 2 * unit;
-      const int own = Team::number() % together;
-      for (int run = Team::number() / together; run < runs(); run += Team::count / together) {
+      // A thread for each run: it asks for the bulk and writes the loose ends. Runs after each
+      // other go to different warps, as a warp's copies start one after the other.
+      constexpr int warps = Team::count / 32;
+      static_assert(Team::count % 32 == 0);
+      for (int run = Team::number() % 32 * warps + Team::number() / 32; run < all_runs;
+           run += Team::count) {
         const Run at(*this, run);
-        if (own == 0 && at.middle > 0) {
+        if (at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
         }
-        const int loose = own < at.head ? own : own + at.middle;
-        if (loose < at.length) at.to[loose] = at.from[loose];
+        const int end = at.head + at.middle;
+#pragma unroll 1
+        for (int i = 0; i < unit - 1; ++i) {
+          if (i < at.head) at.to[i] = at.from[i];
+          if (end + i < at.length) at.to[end + i] = at.from[end + i];
+        }
       }
       commit_bulk_copies();
     } else {
       const int lane = Team::number() % 32;
-      for (int run = Team::number() / 32; run < runs(); run += Team::count / 32) {
+      for (int run = Team::number() / 32; run < all_runs; run += Team::count / 32) {
         const Run at(*this, run);
         if (lane < at.head) at.to[lane] = at.from[lane];
         for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
@@ -1839,13 +1901,16 @@ struct Writer {
   }
 
   static constexpr int merged = int(tiling_of<Problem, Plan>().merged);
-  __device__ __forceinline__ int runs() const {
-    int count = 1;
-#pragma unroll
-    for (int axis = merged + 1; axis < 4; ++axis) count *= size(axis);
-    return count;
+  /// Those of a whole box.
+  static constexpr int all_runs = int(tiling_of<Problem, Plan>().runs);
+  static __device__ __forceinline__ int extent(int axis) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index extents[4] = {last ? tile.out_c : tile.out_w, last ? tile.out_w : tile.out_h,
+                              last ? tile.out_h : tile.out_d, last ? tile.out_d : tile.out_c};
+    return int(extents[axis]);
   }
-  /// What lies together in memory, and its part that starts and ends on 16 bytes.
+  /// What lies together in memory, and its part that starts and ends on 16 bytes; of length 0 where
+  /// this box has no such run.
   struct Run {
     Stored* to;
     const Stored* from;
@@ -1855,8 +1920,9 @@ struct Writer {
         : to(out.output), from(out.staged), length(out.size(merged) * int(Writer::to(merged))) {
 #pragma unroll
       for (int axis = merged + 1; axis < 4; ++axis) {
-        const int at = axis == 3 ? number : number % out.size(axis);
-        if (axis < 3) number /= out.size(axis);
+        const int at = axis == 3 ? number : number % extent(axis);
+        if (axis < 3) number /= extent(axis);
+        if (at >= out.size(axis)) length = 0;
         to += at * Writer::to(axis);
         from += at * Writer::from(axis);
       }
@@ -1923,7 +1989,7 @@ struct Epilogue {
         const Tiling::Cell cell = tile.cell(own.first_cell(i) + lane / 4 + 8 * half);
         targets[i][half] = Target(cell, at, out, first);
         // Rows of sixteens: the other half of the tile lies in the same row.
-        if (half == 1 && !Plan::warpgroups && Plan::box_w % 16 == 0) {
+        if (half == 1 && !Plan::warpgroups && tile.rows_w % 16 == 0) {
           targets[i][1].same_row(targets[i][0]);
         }
         alike &= targets[i][half].all() || targets[i][half].none();
@@ -2101,7 +2167,13 @@ struct Epilogue {
   /// Phases::live_phase in 32 bits.
   template <Axis axis>
   static __device__ __forceinline__ int live(unsigned number) {
-    return int(number * unsigned(axis.dilation) % unsigned(axis.stride));
+    constexpr Phases phases = phases_of<axis>();
+    if constexpr (axis.kernel < phases.tap_step) {
+      return int((number * unsigned(axis.dilation) + unsigned(axis.stride - axis.lead)) %
+                 unsigned(axis.stride));
+    } else {
+      return int(phases.live_phase(0)) + int(number) * int(phases.period);
+    }
   }
 
   /// Where the outputs of a cell are staged, and which of its phases with taps exist.
@@ -2651,14 +2723,13 @@ __device__ __forceinline__ void multiply_shared(Sums&, int, int, const Cells&, u
 
 }  // namespace phaseconv
 
-// Stages the inputs of a tile's cells as operands of warpgroups' products (wgmma.cuh): the words of
-// each position in chunks of 16 bytes, a plane for each chunk, float32 as two planes, of its upper
-// and its lower parts; zeros where there is no input.
+// Channels first: brings the inputs of a tile's cells to shared memory as they lie in memory, in
+// pieces, before they become operands (operands.cuh). And what there is of them.
 
 namespace phaseconv {
 
-template <class Problem, class Plan, class Team = AllThreads<Plan>>
-struct StageOperands {
+template <class Problem, class Plan, class Team>
+struct RawInputs {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
 
@@ -2667,21 +2738,6 @@ struct StageOperands {
   int group;          ///< the tile's first one
   int first_channel;  ///< of each group, staged now
   int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
-
-  __device__ __forceinline__ void operator()() const {
-    if constexpr (last) {
-      if (could_be_whole && reinterpret_cast<unsigned long long>(input) % 16 == 0) {
-        positions<true>();
-      } else {
-        positions<false>();
-      }
-    } else {
-      rows<false>(nullptr);
-    }
-  }
-
-  /// Channels first: from raw inputs that `fetch` brought, and that have come.
-  __device__ __forceinline__ void arrange(const Stored* raw) const { rows<true>(raw); }
 
   /// Inputs come as they lie in memory: a piece as one copy, or, as that takes a thread its time,
   /// in many small ones.
@@ -2710,18 +2766,18 @@ struct StageOperands {
       __syncwarp();
       if (Team::number() % 32 == 0) arrive(done);
     } else {
-      constexpr int lanes = lanes_of(all, int(tile.raw_piece) / unit);
+      constexpr int lanes = lanes_of<8>(all, int(tile.raw_piece) / unit);
       constexpr int turns = int(parts(int(tile.raw_piece) / unit, lanes));
+      const int first = Team::number() % lanes * unit;
       const int end = threads % lanes == 0 || Team::number() < threads / lanes * lanes ? all : 0;
-#pragma unroll 2
+#pragma unroll 1
       for (int number = Team::number() / lanes; number < end; number += threads / lanes) {
         const RawCopy copy(*this, clip, raw, number);
-#pragma unroll 2
+#pragma unroll 4
         for (int turn = 0; turn < turns; ++turn) {
-          const int x = (turn * lanes + Team::number() % lanes) * unit;
-          const bool exists = x < copy.count;
-          if (x < int(tile.raw_piece)) {
-            copy_to_shared<16>(copy.to + x, exists ? copy.from + x : input, exists);
+          const int x = turn * lanes * unit;
+          if (x < copy.count - first) {
+            copy_to_shared<16>(copy.to + first + x, copy.from + first + x, true);
           }
         }
       }
@@ -2729,7 +2785,7 @@ struct StageOperands {
     }
   }
 
- private:
+ protected:
   static constexpr bool last = Problem::channels_last;
   static constexpr int threads = Team::count;
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
@@ -2744,15 +2800,10 @@ struct StageOperands {
 
   static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of 16 bytes
 
-  /// Channels last: chunks are pieces of memory, where inputs are aligned.
-  static constexpr bool could_be_whole =
-      tiling_of<Problem, Plan>().ic % channels == 0 &&
-      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
-
   /// What there is of the staged rows and columns.
   struct Clip {
     int low_h, end_h, low_w, end_w;
-    __device__ __forceinline__ explicit Clip(const StageOperands& stage) {
+    __device__ __forceinline__ explicit Clip(const RawInputs& stage) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
       low_h = stage.i_h > 0 ? stage.i_h : 0;
       end_h = int(least(stage.i_h + tile.in_h, Problem::h.input));
@@ -2767,7 +2818,7 @@ struct StageOperands {
     Index start;  ///< in a channel
     int length;
     int shift;  ///< elements before the first, back to 16 bytes
-    __device__ __forceinline__ Piece(const StageOperands& stage, const Clip& clip, int d, int h) {
+    __device__ __forceinline__ Piece(const RawInputs& stage, const Clip& clip, int d, int h) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
       const int first = tile.raw_rows ? clip.low_h : stage.i_h + h;
       exists = unsigned(stage.i_d + d) < unsigned(Problem::d.input) &&
@@ -2784,7 +2835,8 @@ struct StageOperands {
   /// the group does not exist.
   struct Own {
     int group, channel, left;
-    __device__ __forceinline__ Own(const StageOperands& stage, int chunk) {
+    Own() = default;
+    __device__ __forceinline__ Own(const RawInputs& stage, int chunk) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
       group = stage.group + chunk / chunks;
       channel = stage.first_channel + chunk % chunks * channels;
@@ -2805,7 +2857,7 @@ struct StageOperands {
     Stored* to;
     const Stored* from;
     int count;  ///< elements
-    __device__ __forceinline__ RawCopy(const StageOperands& stage, const Clip& clip, Stored* raw,
+    __device__ __forceinline__ RawCopy(const RawInputs& stage, const Clip& clip, Stored* raw,
                                        int number) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
       constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h), in_d = int(tile.in_d);
@@ -2820,102 +2872,251 @@ struct StageOperands {
     }
   };
 
-  /// How many threads go along a line of `length` pieces: many, but all take few turns.
-  static __device__ constexpr int turns_of(int lanes, int lines, int length) {
-    return int(parts(lines, threads / lanes) * parts(length, lanes));
-  }
+  /// How many threads go along a line of `length` pieces, so that all are done soonest; finding a
+  /// line takes a thread as long as so many pieces.
+  template <int line>
   static __device__ constexpr int lanes_of(int lines, int length) {
-    const int most_lanes = int(least(length, threads));
-    int fewest = 1 << 30;
-    for (int lanes = 1; lanes <= most_lanes; ++lanes) {
-      fewest = int(least(fewest, turns_of(lanes, lines, length)));
+    const auto time = [&](int lanes) {
+      return int(parts(lines, threads / lanes) * (parts(length, lanes) + line));
+    };
+    int best = 1;
+    for (int lanes = 2; lanes <= int(least(length, threads)); ++lanes) {
+      if (time(lanes) <= time(best)) best = lanes;
     }
-    int lanes = most_lanes;
-    while (turns_of(lanes, lines, length) * 8 > fewest * 9) --lanes;
-    return lanes;
+    return best;
+  }
+};
+
+}  // namespace phaseconv
+
+// Stages the inputs of a tile's cells as operands of warpgroups' products (wgmma.cuh): the words of
+// each position in chunks of 16 bytes, a plane for each chunk, float32 as two planes, of its upper
+// and its lower parts; zeros where there is no input.
+
+namespace phaseconv {
+
+template <class Problem, class Plan, class Team = AllThreads<Plan>>
+struct StageOperands : RawInputs<Problem, Plan, Team> {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  using Raw = RawInputs<Problem, Plan, Team>;
+
+  __device__ __forceinline__ void operator()() const {
+    if constexpr (!last) {
+      rows();
+    } else if (could_be_whole && reinterpret_cast<unsigned long long>(input) % 16 == 0) {
+      positions<true>();
+    } else {
+      positions<false>();
+    }
   }
 
-  /// Channels first: lanes along w, each gathers the channels of its position.
-  template <bool from_raw>
-  __device__ __forceinline__ void rows(const Stored* raw) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int all = all_chunks * in_d * in_h;
-    constexpr bool rare = tile.raw && !from_raw;  // not aligned: less code to compile
-    // Two positions at a time where a word of raw inputs holds them.
-    constexpr int at_once = from_raw && per_word == 2 ? 2 : 1;
-    constexpr int lanes = lanes_of(all, in_w / at_once + at_once - 1);
-    constexpr int turns = int(parts(in_w + at_once - 1, lanes * at_once));
-    if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
-    const Clip clip(*this);
-#pragma unroll(rare ? 1 : Team::ahead)
-    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
-      const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
-      const Own own(*this, chunk);
-      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
-                         unsigned(i_h + h) < unsigned(Problem::h.input) && own.has(0);
-      // Where there is nothing, no address is formed from what is there.
-      uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
-      const int lane = Team::number() % lanes;
-      if constexpr (from_raw) {
-        const int first = there ? chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
-                                      (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
-                                      Piece(*this, clip, d, h).shift + i_w - clip.low_w
-                                : 0;
-#pragma unroll 4
-        for (int turn = 0; turn < turns; ++turn) {
-          if constexpr (at_once == 2) {
-            store_two(own, there, to, raw + (first - (first & 1)),
-                      (turn * lanes + lane) * 2 - (first & 1));
-          } else {
-            const int x = turn * lanes + lane;
-            if (in_w % lanes != 0 && x >= in_w) continue;
-            store(to + x, gathered<true>(own, there && exists_w(x), raw + first + x));
-          }
-        }
-      } else {
-        const Stored* const from = there ? input +
-                                               (own.group * tile.ic + own.channel) * from_channel +
-                                               (i_d + d) * from_d + (i_h + h) * from_h + i_w
-                                         : input;
-#pragma unroll(rare ? 1 : 4)
-        for (int turn = 0; turn < turns; ++turn) {
-          const int x = turn * lanes + lane;
-          if (in_w % lanes != 0 && x >= in_w) continue;
-          store(to + x, gathered<false>(own, there && exists_w(x), from + x));
-        }
-      }
+  /// Channels first: from raw inputs that `fetch` brought, and that have come. What is read is not
+  /// asked whether it exists, but masked: several loads are under way before the first store.
+  __device__ __forceinline__ void arrange(const Stored* raw) const {
+    if constexpr (per_word == 2) {
+      turn(raw);
+    } else {
+      gather(raw);
     }
   }
+
+ private:
+  using Raw::all_chunks, Raw::channels, Raw::chunks, Raw::from_channel, Raw::from_d, Raw::from_h;
+  using Raw::from_w, Raw::last, Raw::per_word, Raw::threads;
+  using Raw::i_d, Raw::i_h, Raw::i_w, Raw::input, Raw::staged;
+  using typename Raw::Clip, typename Raw::Own, typename Raw::Piece;
+  static constexpr int under_way = 2;
+
+  /// Channels last: chunks are pieces of memory, where inputs are aligned.
+  static constexpr bool could_be_whole =
+      tiling_of<Problem, Plan>().ic % channels == 0 &&
+      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
+
+  /// A row of staged positions of a chunk, by its number.
+  struct Row {
+    int chunk, d, h;
+    Own own;
+    bool there;
+
+    __device__ __forceinline__ Row(const StageOperands& stage, int number)
+        : chunk(number / int(tiling_of<Problem, Plan>().in_h * tiling_of<Problem, Plan>().in_d)),
+          d(number / int(tiling_of<Problem, Plan>().in_h) % int(tiling_of<Problem, Plan>().in_d)),
+          h(number % int(tiling_of<Problem, Plan>().in_h)),
+          own(stage, chunk),
+          there(unsigned(stage.i_d + d) < unsigned(Problem::d.input) &&
+                unsigned(stage.i_h + h) < unsigned(Problem::h.input) && own.has(0)) {}
+    __device__ __forceinline__ int to() const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      return chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
+    }
+    /// Of raw inputs, where its position 0 is, or would be, in the chunk's first channel.
+    __device__ __forceinline__ int first(const StageOperands& stage, const Clip& clip) const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      return there ? chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
+                         (tile.raw_rows ? stage.i_h + h - clip.low_h : h) * int(tile.raw_h) +
+                         Piece(stage, clip, d, h).shift + stage.i_w - clip.low_w
+                   : 0;
+    }
+  };
+  static constexpr int rows_of_chunk =
+      int(tiling_of<Problem, Plan>().in_d * tiling_of<Problem, Plan>().in_h);
 
   __device__ __forceinline__ bool exists_w(int x) const {
     return unsigned(i_w + x) < unsigned(Problem::w.input);
   }
 
-  /// Of 16-bit elements, positions x and x + 1 of a row, which lie in one word for each channel.
-  __device__ __forceinline__ void store_two(const Own& own, bool there, uint4* to,
-                                            const Stored* from, int x) const {
+  /// 16-bit elements: a warp turns blocks of eight channels and eight positions that start on 16
+  /// bytes, four with an instruction: of as many chunks as come out even, then along w.
+  __device__ __forceinline__ void turn(const Stored* raw) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_w = int(tile.in_w);
-    const unsigned mask =
-        there ? (exists_w(x) ? 0xffffu : 0u) | (exists_w(x + 1) ? ~0xffffu : 0u) : 0;
-    // What lies around is read too, and masked: nothing waits for a branch.
-    const int at = int(least(x + (x & 1), in_w / 2 * 2));
-    unsigned both[channels];
+    constexpr int of_chunks = all_chunks % 4 == 0 ? 4 : all_chunks % 2 == 0 ? 2 : 1;
+    constexpr int length = 8 * (4 / of_chunks), warps = threads / 32;  // positions of a piece
+    constexpr int pieces = int(parts(tile.in_w + tile.most_shift, length));
+    constexpr int rows = all_chunks / of_chunks * rows_of_chunk;
+    constexpr int segments = segments_of(rows, pieces, warps);
+    constexpr int of_segment = int(parts(pieces, segments));
+    const int lane = Team::number() % 32, matrix = lane / 8;
+    const Clip clip(*this);
+#pragma unroll 1
+    for (int number = Team::number() / 32; number < rows * segments; number += warps) {
+      const int line = number / segments;
+      const Row row(*this, line % rows_of_chunk + line / rows_of_chunk * of_chunks * rows_of_chunk);
+      const int before = number % segments * of_segment, begin = before * length;
+      const int end = int(least(of_segment, pieces - before)), first = row.first(*this, clip);
+      // Positions of the segment's first piece, and what this lane reads and writes of it.
+      const int x = begin - (first & 7);
+      const int from = (first & -8) + begin + matrix / of_chunks * 8;
+      const Stored* const channel =
+          raw + (matrix % of_chunks * channels + lane % 8) * int(tile.raw_c);
+      const unsigned to =
+          shared_address(staged) + (row.to() + x + lane % 8 + matrix / of_chunks * 8 +
+                                    matrix % of_chunks * int(tile.x_word)) *
+                                       16;
+      const bool whole = row.there && row.own.has(of_chunks * channels - 1);
+#pragma unroll 4
+      for (int piece = 0; piece < of_segment; piece += under_way) {
+        unsigned words[under_way][4];
 #pragma unroll
-    for (int i = 0; i < channels; ++i) {
-      both[i] = (own.has(i) ? mask : 0u) &
-                *reinterpret_cast<const unsigned*>(from + at + i * int(tile.raw_c));
-    }
-    unsigned first[4], second[4];
+        for (int i = 0; i < under_way; ++i) {
+          // Before the first there is nothing that counts.
+          const int at = from + (piece + i) * length;
+          if (piece + i < end) load_turned(words[i], channel + (at > 0 ? at : 0));
+        }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      first[i] = __byte_perm(both[2 * i], both[2 * i + 1], 0x5410);
-      second[i] = __byte_perm(both[2 * i], both[2 * i + 1], 0x7632);
+        for (int i = 0; i < under_way; ++i) {
+          const int own = x + (piece + i) * length;
+          if (piece + i >= end) continue;
+          if (whole && own >= 0 && own + length <= int(tile.in_w) && exists_w(own) &&
+              exists_w(own + length - 1)) {
+            store_cells(to + (piece + i) * length * 16, words[i]);
+          } else {
+            store_some<of_chunks>(row, own, words[i]);
+          }
+        }
+      }
     }
-    if (unsigned(x) < unsigned(in_w)) store(to + x, {first[0], first[1], first[2], first[3]});
-    if (unsigned(x + 1) < unsigned(in_w)) {
-      store(to + x + 1, {second[0], second[1], second[2], second[3]});
+  }
+  /// How many segments of a row make the most even turns.
+  static __device__ constexpr int segments_of(int rows, int pieces, int warps) {
+    int best = 1;
+    for (int count = 2; count <= pieces; ++count) {
+      if (parts(rows * count, warps) * (parts(pieces, count) + 2) <
+          parts(rows * best, warps) * (parts(pieces, best) + 2)) {
+        best = count;
+      }
+    }
+    return best;
+  }
+  /// A piece from position x on of which not all exists, or belongs to the row.
+  template <int of_chunks>
+  __device__ __forceinline__ void store_some(const Row& row, int x,
+                                             const unsigned (&words)[4]) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const int lane = Team::number() % 32;
+    x += lane / 4;
+    const unsigned address = shared_address(staged) + (row.to() + x) * 16 + lane % 4 * 4;
+#pragma unroll
+    for (int m = 0; m < 4; ++m) {
+      const int position = x + m / of_chunks * 8;
+      const Own own(*this, row.chunk + m % of_chunks);
+      const bool exists = row.there && exists_w(position);
+      const unsigned mask = (exists && own.has(lane % 4 * 2) ? 0xffffu : 0u) |
+                            (exists && own.has(lane % 4 * 2 + 1) ? ~0xffffu : 0u);
+      store_shared_if(address + unsigned(m % of_chunks * int(tile.x_word) + m / of_chunks * 8) * 16,
+                      words[m] & mask, unsigned(position) < unsigned(tile.in_w));
+    }
+  }
+
+  /// Others: lanes along w, each gathers the channels of its positions.
+  __device__ __forceinline__ void gather(const Stored* raw) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_w = int(tile.in_w), all = all_chunks * rows_of_chunk;
+    constexpr int lanes = Raw::template lanes_of<2>(all, in_w);
+    constexpr int turns = int(parts(in_w, lanes)), at_once = int(least(turns, under_way));
+    constexpr int lines = int(most(under_way / turns, 1)), step = threads / lanes;
+    if (threads % lanes != 0 && Team::number() >= step * lanes) return;
+    const int lane = Team::number() % lanes;
+    const Clip clip(*this);
+#pragma unroll 1
+    for (int begin = Team::number() / lanes; begin < all; begin += step * lines) {
+      int from[lines], to[lines];
+      Own own[lines];
+      bool there[lines];
+#pragma unroll
+      for (int i = 0; i < lines; ++i) {
+        const Row row(*this, int(least(begin + i * step, all - 1)));
+        from[i] = row.first(*this, clip);
+        to[i] = row.to();
+        own[i] = row.own;
+        there[i] = row.there;
+      }
+#pragma unroll(turns / at_once <= 2 ? 2 : 1)
+      for (int first = 0; first < turns; first += at_once) {
+        uint4 words[lines][at_once];
+#pragma unroll
+        for (int i = 0; i < lines; ++i) {
+#pragma unroll
+          for (int turn = 0; turn < at_once; ++turn) {
+            const int x = (first + turn) * lanes + lane;
+            words[i][turn] =
+                gathered<true>(own[i], there[i] && exists_w(x), raw + from[i] + (x < in_w ? x : 0));
+          }
+        }
+#pragma unroll
+        for (int i = 0; i < lines; ++i) {
+          if (lines > 1 && begin + i * step >= all) break;
+#pragma unroll
+          for (int turn = 0; turn < at_once; ++turn) {
+            const int x = (first + turn) * lanes + lane;
+            if (x < in_w) store(staged + to[i] + x, words[i][turn]);
+          }
+        }
+      }
+    }
+  }
+
+  /// The same from memory, where inputs are not aligned, or are few: less code to compile.
+  __device__ __forceinline__ void rows() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_w = int(tile.in_w), all = all_chunks * rows_of_chunk;
+    constexpr int lanes = Raw::template lanes_of<2>(all, in_w), turns = int(parts(in_w, lanes));
+    if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
+    const int lane = Team::number() % lanes;
+#pragma unroll(tile.raw ? 1 : Team::ahead)
+    for (int number = Team::number() / lanes; number < all; number += threads / lanes) {
+      const Row row(*this, number);
+      // Where there is nothing, no address is formed from what is there.
+      const Stored* const from =
+          row.there ? input + (row.own.group * tile.ic + row.own.channel) * from_channel +
+                          (i_d + row.d) * from_d + (i_h + row.h) * from_h + i_w
+                    : input;
+#pragma unroll(tile.raw ? 1 : 4)
+      for (int turn = 0; turn < turns; ++turn) {
+        const int x = turn * lanes + lane;
+        if (in_w % lanes != 0 && x >= in_w) continue;
+        store(staged + row.to() + x, gathered<false>(row.own, row.there && exists_w(x), from + x));
+      }
     }
   }
 
@@ -3584,7 +3785,7 @@ struct PhaseStream {
 }  // namespace phaseconv
 
 // n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,tf32
-// phase_stream:cells64,threads512,box1x2x33,block64,columns64,groups1,inputs8,buffers2,slots2,resident1
+// phase_stream:cells64,threads384,box1x2x33,lead1x1x1,block64,columns64,groups1,inputs8,buffers2,slots2,resident1
 namespace phaseconv::generated_0 {
 
 struct TheProblem {
@@ -3593,9 +3794,9 @@ struct TheProblem {
   static constexpr Index in_channels = 32;
   static constexpr Index out_channels = 64;
   static constexpr Index groups = 1;
-  static constexpr Axis d = {.input = 16, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 2};
-  static constexpr Axis h = {.input = 32, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 2};
-  static constexpr Axis w = {.input = 32, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 2};
+  static constexpr Axis d = {.input = 16, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 2, .lead = 1};
+  static constexpr Axis h = {.input = 32, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 2, .lead = 1};
+  static constexpr Axis w = {.input = 32, .kernel = 3, .stride = 2, .padding = 1, .output_padding = 0, .dilation = 2, .lead = 1};
   static constexpr bool channels_last = false;
   static constexpr bool bias = false;
 };
@@ -3615,7 +3816,7 @@ struct ThePlan {
   static constexpr int input_block = 8;
   static constexpr int cell_tile = 64;
   static constexpr int column_tile = 64;
-  static constexpr int threads = 256;
+  static constexpr int threads = 128;
   static constexpr int buffers = 2;
   static constexpr bool warpgroups = true;
   static constexpr int slots = 2;
@@ -3637,7 +3838,7 @@ static_assert(Kernel::blocks == 4624, "the host launches another number of block
 static_assert(Kernel::shared_bytes == 220672, "the host asks for another size of shared memory");
 static_assert(Kernel::Packed::bytes == 221184, "the host allocates another size of packed weights");
 
-extern "C" __global__ __launch_bounds__(512, 1)
+extern "C" __global__ __launch_bounds__(384, 1)
 void phaseconv_run_0(const Kernel::Stored* input, const Kernel::Packed::Word* packed,
     const Kernel::Stored* bias, Kernel::Stored* output) {
   Kernel{input, packed, bias, output}.run();
@@ -3664,7 +3865,7 @@ const Grid packs[] = {
     {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_pack_0), 217, 256, 0, 0},
 };
 const Grid runs[] = {
-    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 4624, 512, 220672, 1},
+    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 4624, 384, 220672, 1},
 };
 
 // Launches on a stream of a device; the device that is current stays so. Null, or what went wrong.

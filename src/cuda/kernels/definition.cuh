@@ -44,8 +44,8 @@ struct Definition {
                 (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
                 w.shift_index(kw);
             const Index phase =
-                (kd % d.tap_step * h.live_count() + kh % h.tap_step) * w.live_count() +
-                kw % w.tap_step;
+                (d.live_index(kd) * h.live_count() + h.live_index(kh)) * w.live_count() +
+                w.live_index(kw);
             sum = fmaf(Element::operand(__ldg(x + from)),
                        Packed::weight(packed, group, ic, channel % tile.oc, neighbour, phase), sum);
           }

@@ -50,7 +50,7 @@ struct Epilogue {
         const Tiling::Cell cell = tile.cell(own.first_cell(i) + lane / 4 + 8 * half);
         targets[i][half] = Target(cell, at, out, first);
         // Rows of sixteens: the other half of the tile lies in the same row.
-        if (half == 1 && !Plan::warpgroups && Plan::box_w % 16 == 0) {
+        if (half == 1 && !Plan::warpgroups && tile.rows_w % 16 == 0) {
           targets[i][1].same_row(targets[i][0]);
         }
         alike &= targets[i][half].all() || targets[i][half].none();
@@ -228,7 +228,13 @@ struct Epilogue {
   /// Phases::live_phase in 32 bits.
   template <Axis axis>
   static __device__ __forceinline__ int live(unsigned number) {
-    return int(number * unsigned(axis.dilation) % unsigned(axis.stride));
+    constexpr Phases phases = phases_of<axis>();
+    if constexpr (axis.kernel < phases.tap_step) {
+      return int((number * unsigned(axis.dilation) + unsigned(axis.stride - axis.lead)) %
+                 unsigned(axis.stride));
+    } else {
+      return int(phases.live_phase(0)) + int(number) * int(phases.period);
+    }
   }
 
   /// Where the outputs of a cell are staged, and which of its phases with taps exist.

@@ -22,7 +22,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   }
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
-  raw_piece = raw_h = raw_d = raw_c = 0;
+  raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
   if (warpgroups) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
@@ -33,12 +33,16 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
     x_d = in_h * x_h;
     x_word = in_d * x_d | 1;  // of a chunk, here
     raw = !p.channels_last && (p.d.input * p.h.input * p.w.input) % chunk == 0;
-    raw_rows =
-        blocks_w == 1 && w.cell_begin() <= w.max_shift() && w.cell_begin() + q.box_w >= p.w.input;
+    raw_rows = blocks_w == 1 && w.cell_begin() <= w.max_shift() &&
+               w.cell_begin() - w.min_shift() + q.box_w >= p.w.input;
     raw_piece = round_up((raw_rows ? in_h * p.w.input : in_w) + chunk - 1, chunk);
     raw_h = raw_rows ? p.w.input : raw_piece;
     raw_d = raw_rows ? raw_piece : in_h * raw_piece;
     raw_c = in_d * raw_d;
+    // Of 16-bit elements the same positions of eight channels are read at a time: from all banks.
+    if (p.element_bytes == 2 && raw_c / chunk % 2 == 0) raw_c += chunk;
+    const bool rows_alike = p.w.input % chunk == 0 && (blocks_w == 1 || q.box_w % chunk == 0);
+    most_shift = rows_alike ? congruent(0, w.cell_begin() - w.max_shift(), chunk) : chunk - 1;
     bulk = q.slots == 0 || raw_piece * p.element_bytes >= kLeastBulkBytes;
     // Products of the last cells read beyond.
     input_count = (p.split ? 2 : 1) * all_words / 4 * x_word + (q.slots > 0 ? 0 : 63);
@@ -92,7 +96,7 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
     y_h = all_w ? to_h : congruent(out_w, to_h, unit);
     y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
     y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
-    phase_pairs = p.w.stride == 2 && w.live_count() == 2 && p.w.padding % 2 == 0;
+    phase_pairs = p.w.stride == 2 && w.live_count() == 2 && (p.w.padding - p.w.lead) % 2 == 0;
     lane_column = channel_columns == 1 && phase_pairs ? 2 : 1;
     run_tiles = 1;  // for lane_columns
     // Of the gaps that may follow a channel the one with the fewest bank conflicts.
@@ -143,12 +147,19 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   if (q.slots > 0) {
     // All products are as wide: the compiler puts none after the other that has other sums.
     const Index kinds = kinds_of_neighbours();
-    tiles_left_out = kinds <= kMostKinds;
-    const Index alike = kinds == 1 || !tiles_left_out ? sweep_tiles : most(channel_columns / 8, 1);
-    product_tiles = least(alike, kMostProductTiles);
-    while (alike % product_tiles != 0) --product_tiles;
+    const auto widest = [](Index alike) {
+      Index width = least(alike, kMostProductTiles);
+      while (alike % width != 0) --width;
+      return width;
+    };
+    const Index own = most(channel_columns / 8, 1), split_products = cell_tiles * (p.split ? 3 : 1);
+    tiles_left_out =
+        kinds <= kFewKinds ||
+        (kinds <= kMostKinds && channel_columns % 8 == 0 &&
+         taps * (own / widest(own)) * split_products * steps_together() <= kMostProductsOfKinds);
+    product_tiles = widest(kinds == 1 || !tiles_left_out ? sweep_tiles : own);
     joined = false;
-    const Index products = cell_tiles * (p.split ? 3 : 1) * words / 8 *
+    const Index products = split_products * words / 8 *
                            (kinds == 1 ? neighbours * sweep_tiles / product_tiles
                                        : taps * channel_columns / 8 / product_tiles);
     folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
@@ -211,8 +222,10 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   input_at = round_up(barriers_at + 8 * barriers, 128);
   input_bytes = round_up(input_count * staged_size, 128);
   raw_at = input_at + input_buffers * input_bytes;
-  // Beyond the last channel a row of whatever is there is read, and dropped.
-  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + in_w) * p.element_bytes : 0, 128);
+  // Beyond the last channel a row of whatever is there is read, and dropped; of 16-bit elements up
+  // to 32 more at a time.
+  const Index beyond = in_w + (p.element_bytes == 2 ? 39 : 0);
+  raw_bytes = round_up(raw ? (all_words * per_word * raw_c + beyond) * p.element_bytes : 0, 128);
   output_at = raw_at + raw_buffers * raw_bytes;
   output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
   shared_bytes = output_at + output_buffers * output_bytes;

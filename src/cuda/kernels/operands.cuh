@@ -6,264 +6,227 @@
 namespace phaseconv {
 
 template <class Problem, class Plan, class Team = AllThreads<Plan>>
-struct StageOperands {
+struct StageOperands : RawInputs<Problem, Plan, Team> {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
-
-  const Stored* input;  ///< of the tile's image
-  uint4* staged;
-  int group;          ///< the tile's first one
-  int first_channel;  ///< of each group, staged now
-  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
+  using Raw = RawInputs<Problem, Plan, Team>;
 
   __device__ __forceinline__ void operator()() const {
-    if constexpr (last) {
-      if (could_be_whole && reinterpret_cast<unsigned long long>(input) % 16 == 0) {
-        positions<true>();
-      } else {
-        positions<false>();
-      }
+    if constexpr (!last) {
+      rows();
+    } else if (could_be_whole && reinterpret_cast<unsigned long long>(input) % 16 == 0) {
+      positions<true>();
     } else {
-      rows<false>(nullptr);
+      positions<false>();
     }
   }
 
-  /// Channels first: from raw inputs that `fetch` brought, and that have come.
-  __device__ __forceinline__ void arrange(const Stored* raw) const { rows<true>(raw); }
-
-  /// Inputs come as they lie in memory: a piece as one copy, or, as that takes a thread its time,
-  /// in many small ones.
-  static constexpr bool in_bulk = tiling_of<Problem, Plan>().bulk;
-  /// Threads that arrive once they have come.
-  static constexpr int fetchers = in_bulk ? Team::count / 32 : Team::count;
-
-  /// Starts to bring them; `done` counts the bytes, or waits for small copies.
-  __device__ __forceinline__ void fetch(Stored* raw, unsigned long long* done) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h);
-    constexpr int all = all_chunks * channels * int(tile.in_d) * rows;
-    const Clip clip(*this);
-    if constexpr (in_bulk) {
-      // Neighbouring pieces for different warps: a warp's copies start one after the other.
-      constexpr int warps = threads / 32;
-#pragma unroll 1
-      for (int number = Team::number() % 32 * warps + Team::number() / 32; number < all;
-           number += threads) {
-        const RawCopy copy(*this, clip, raw, number);
-        if (copy.count == 0) continue;
-        const unsigned bytes = unsigned(copy.count) * unsigned(sizeof(Stored));
-        expect_bytes(done, bytes);
-        bulk_copy_to_shared(copy.to, copy.from, bytes, done);
-      }
-      __syncwarp();
-      if (Team::number() % 32 == 0) arrive(done);
+  /// Channels first: from raw inputs that `fetch` brought, and that have come. What is read is not
+  /// asked whether it exists, but masked: several loads are under way before the first store.
+  __device__ __forceinline__ void arrange(const Stored* raw) const {
+    if constexpr (per_word == 2) {
+      turn(raw);
     } else {
-      constexpr int lanes = lanes_of(all, int(tile.raw_piece) / unit);
-      constexpr int turns = int(parts(int(tile.raw_piece) / unit, lanes));
-      const int end = threads % lanes == 0 || Team::number() < threads / lanes * lanes ? all : 0;
-#pragma unroll 2
-      for (int number = Team::number() / lanes; number < end; number += threads / lanes) {
-        const RawCopy copy(*this, clip, raw, number);
-#pragma unroll 2
-        for (int turn = 0; turn < turns; ++turn) {
-          const int x = (turn * lanes + Team::number() % lanes) * unit;
-          const bool exists = x < copy.count;
-          if (x < int(tile.raw_piece)) {
-            copy_to_shared<16>(copy.to + x, exists ? copy.from + x : input, exists);
-          }
-        }
-      }
-      arrive_after_copies(done);
+      gather(raw);
     }
   }
 
  private:
-  static constexpr bool last = Problem::channels_last;
-  static constexpr int threads = Team::count;
-  static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
-  static constexpr int channels = 4 * per_word;                             ///< of a chunk
-  static constexpr int chunks = int(tiling_of<Problem, Plan>().words) / 4;  ///< of a group
-  static constexpr int all_chunks = chunks * int(Plan::group_block);
-  static constexpr Index from_channel =
-      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
-  static constexpr Index from_w = last ? Problem::in_channels : 1;
-  static constexpr Index from_h = from_w * Problem::w.input;
-  static constexpr Index from_d = from_h * Problem::h.input;
-
-  static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of 16 bytes
+  using Raw::all_chunks, Raw::channels, Raw::chunks, Raw::from_channel, Raw::from_d, Raw::from_h;
+  using Raw::from_w, Raw::last, Raw::per_word, Raw::threads;
+  using Raw::i_d, Raw::i_h, Raw::i_w, Raw::input, Raw::staged;
+  using typename Raw::Clip, typename Raw::Own, typename Raw::Piece;
+  static constexpr int under_way = 2;
 
   /// Channels last: chunks are pieces of memory, where inputs are aligned.
   static constexpr bool could_be_whole =
       tiling_of<Problem, Plan>().ic % channels == 0 &&
       (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
 
-  /// What there is of the staged rows and columns.
-  struct Clip {
-    int low_h, end_h, low_w, end_w;
-    __device__ __forceinline__ explicit Clip(const StageOperands& stage) {
+  /// A row of staged positions of a chunk, by its number.
+  struct Row {
+    int chunk, d, h;
+    Own own;
+    bool there;
+
+    __device__ __forceinline__ Row(const StageOperands& stage, int number)
+        : chunk(number / int(tiling_of<Problem, Plan>().in_h * tiling_of<Problem, Plan>().in_d)),
+          d(number / int(tiling_of<Problem, Plan>().in_h) % int(tiling_of<Problem, Plan>().in_d)),
+          h(number % int(tiling_of<Problem, Plan>().in_h)),
+          own(stage, chunk),
+          there(unsigned(stage.i_d + d) < unsigned(Problem::d.input) &&
+                unsigned(stage.i_h + h) < unsigned(Problem::h.input) && own.has(0)) {}
+    __device__ __forceinline__ int to() const {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
-      low_h = stage.i_h > 0 ? stage.i_h : 0;
-      end_h = int(least(stage.i_h + tile.in_h, Problem::h.input));
-      low_w = tile.raw_rows || stage.i_w < 0 ? 0 : stage.i_w;
-      end_w = tile.raw_rows ? int(Problem::w.input)
-                            : int(least(stage.i_w + tile.in_w, Problem::w.input));
+      return chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
+    }
+    /// Of raw inputs, where its position 0 is, or would be, in the chunk's first channel.
+    __device__ __forceinline__ int first(const StageOperands& stage, const Clip& clip) const {
+      constexpr Tiling tile = tiling_of<Problem, Plan>();
+      return there ? chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
+                         (tile.raw_rows ? stage.i_h + h - clip.low_h : h) * int(tile.raw_h) +
+                         Piece(stage, clip, d, h).shift + stage.i_w - clip.low_w
+                   : 0;
     }
   };
-  /// A piece of raw inputs, of staged plane d and, where rows are pieces, row h.
-  struct Piece {
-    bool exists;
-    Index start;  ///< in a channel
-    int length;
-    int shift;  ///< elements before the first, back to 16 bytes
-    __device__ __forceinline__ Piece(const StageOperands& stage, const Clip& clip, int d, int h) {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      const int first = tile.raw_rows ? clip.low_h : stage.i_h + h;
-      exists = unsigned(stage.i_d + d) < unsigned(Problem::d.input) &&
-               (tile.raw_rows ? clip.end_h > clip.low_h
-                              : unsigned(first) < unsigned(Problem::h.input)) &&
-               clip.end_w > clip.low_w;
-      start = (stage.i_d + d) * from_d + first * from_h + clip.low_w;
-      length = tile.raw_rows ? (clip.end_h - clip.low_h) * int(from_h) : clip.end_w - clip.low_w;
-      shift = int(start & (unit - 1));
-    }
-  };
-
-  /// The channel of a group that a chunk begins with, and how many there are from it on; none where
-  /// the group does not exist.
-  struct Own {
-    int group, channel, left;
-    __device__ __forceinline__ Own(const StageOperands& stage, int chunk) {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      group = stage.group + chunk / chunks;
-      channel = stage.first_channel + chunk % chunks * channels;
-      const bool there =
-          Problem::groups % tile.plan.group_block == 0 || group < int(Problem::groups);
-      left = there ? int(tile.ic) - channel : 0;
-    }
-    __device__ __forceinline__ bool has(int i) const {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      constexpr bool always = tile.ic % (tile.words * tile.per_word) == 0 &&
-                              Problem::groups % tile.plan.group_block == 0;
-      return always || i < left;
-    }
-  };
-
-  /// A piece by its number: nothing where there is none.
-  struct RawCopy {
-    Stored* to;
-    const Stored* from;
-    int count;  ///< elements
-    __device__ __forceinline__ RawCopy(const StageOperands& stage, const Clip& clip, Stored* raw,
-                                       int number) {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h), in_d = int(tile.in_d);
-      const int h = number % rows, d = number / rows % in_d, channel = number / (rows * in_d);
-      const Own own(stage, channel / channels);
-      const Piece at(stage, clip, d, h);
-      count =
-          at.exists && own.has(channel % channels) ? int(round_up(at.shift + at.length, unit)) : 0;
-      to = raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h);
-      from = stage.input + (own.group * tile.ic + own.channel + channel % channels) * from_channel +
-             at.start - at.shift;
-    }
-  };
-
-  /// How many threads go along a line of `length` pieces: many, but all take few turns.
-  static __device__ constexpr int turns_of(int lanes, int lines, int length) {
-    return int(parts(lines, threads / lanes) * parts(length, lanes));
-  }
-  static __device__ constexpr int lanes_of(int lines, int length) {
-    const int most_lanes = int(least(length, threads));
-    int fewest = 1 << 30;
-    for (int lanes = 1; lanes <= most_lanes; ++lanes) {
-      fewest = int(least(fewest, turns_of(lanes, lines, length)));
-    }
-    int lanes = most_lanes;
-    while (turns_of(lanes, lines, length) * 8 > fewest * 9) --lanes;
-    return lanes;
-  }
-
-  /// Channels first: lanes along w, each gathers the channels of its position.
-  template <bool from_raw>
-  __device__ __forceinline__ void rows(const Stored* raw) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int all = all_chunks * in_d * in_h;
-    constexpr bool rare = tile.raw && !from_raw;  // not aligned: less code to compile
-    // Two positions at a time where a word of raw inputs holds them.
-    constexpr int at_once = from_raw && per_word == 2 ? 2 : 1;
-    constexpr int lanes = lanes_of(all, in_w / at_once + at_once - 1);
-    constexpr int turns = int(parts(in_w + at_once - 1, lanes * at_once));
-    if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
-    const Clip clip(*this);
-#pragma unroll(rare ? 1 : Team::ahead)
-    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
-      const int h = row % in_h, d = row / in_h % in_d, chunk = row / (in_h * in_d);
-      const Own own(*this, chunk);
-      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
-                         unsigned(i_h + h) < unsigned(Problem::h.input) && own.has(0);
-      // Where there is nothing, no address is formed from what is there.
-      uint4* const to = staged + chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
-      const int lane = Team::number() % lanes;
-      if constexpr (from_raw) {
-        const int first = there ? chunk * channels * int(tile.raw_c) + d * int(tile.raw_d) +
-                                      (tile.raw_rows ? i_h + h - clip.low_h : h) * int(tile.raw_h) +
-                                      Piece(*this, clip, d, h).shift + i_w - clip.low_w
-                                : 0;
-#pragma unroll 4
-        for (int turn = 0; turn < turns; ++turn) {
-          if constexpr (at_once == 2) {
-            store_two(own, there, to, raw + (first - (first & 1)),
-                      (turn * lanes + lane) * 2 - (first & 1));
-          } else {
-            const int x = turn * lanes + lane;
-            if (in_w % lanes != 0 && x >= in_w) continue;
-            store(to + x, gathered<true>(own, there && exists_w(x), raw + first + x));
-          }
-        }
-      } else {
-        const Stored* const from = there ? input +
-                                               (own.group * tile.ic + own.channel) * from_channel +
-                                               (i_d + d) * from_d + (i_h + h) * from_h + i_w
-                                         : input;
-#pragma unroll(rare ? 1 : 4)
-        for (int turn = 0; turn < turns; ++turn) {
-          const int x = turn * lanes + lane;
-          if (in_w % lanes != 0 && x >= in_w) continue;
-          store(to + x, gathered<false>(own, there && exists_w(x), from + x));
-        }
-      }
-    }
-  }
+  static constexpr int rows_of_chunk =
+      int(tiling_of<Problem, Plan>().in_d * tiling_of<Problem, Plan>().in_h);
 
   __device__ __forceinline__ bool exists_w(int x) const {
     return unsigned(i_w + x) < unsigned(Problem::w.input);
   }
 
-  /// Of 16-bit elements, positions x and x + 1 of a row, which lie in one word for each channel.
-  __device__ __forceinline__ void store_two(const Own& own, bool there, uint4* to,
-                                            const Stored* from, int x) const {
+  /// 16-bit elements: a warp turns blocks of eight channels and eight positions that start on 16
+  /// bytes, four with an instruction: of as many chunks as come out even, then along w.
+  __device__ __forceinline__ void turn(const Stored* raw) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_w = int(tile.in_w);
-    const unsigned mask =
-        there ? (exists_w(x) ? 0xffffu : 0u) | (exists_w(x + 1) ? ~0xffffu : 0u) : 0;
-    // What lies around is read too, and masked: nothing waits for a branch.
-    const int at = int(least(x + (x & 1), in_w / 2 * 2));
-    unsigned both[channels];
+    constexpr int of_chunks = all_chunks % 4 == 0 ? 4 : all_chunks % 2 == 0 ? 2 : 1;
+    constexpr int length = 8 * (4 / of_chunks), warps = threads / 32;  // positions of a piece
+    constexpr int pieces = int(parts(tile.in_w + tile.most_shift, length));
+    constexpr int rows = all_chunks / of_chunks * rows_of_chunk;
+    constexpr int segments = segments_of(rows, pieces, warps);
+    constexpr int of_segment = int(parts(pieces, segments));
+    const int lane = Team::number() % 32, matrix = lane / 8;
+    const Clip clip(*this);
+#pragma unroll 1
+    for (int number = Team::number() / 32; number < rows * segments; number += warps) {
+      const int line = number / segments;
+      const Row row(*this, line % rows_of_chunk + line / rows_of_chunk * of_chunks * rows_of_chunk);
+      const int before = number % segments * of_segment, begin = before * length;
+      const int end = int(least(of_segment, pieces - before)), first = row.first(*this, clip);
+      // Positions of the segment's first piece, and what this lane reads and writes of it.
+      const int x = begin - (first & 7);
+      const int from = (first & -8) + begin + matrix / of_chunks * 8;
+      const Stored* const channel =
+          raw + (matrix % of_chunks * channels + lane % 8) * int(tile.raw_c);
+      const unsigned to =
+          shared_address(staged) + (row.to() + x + lane % 8 + matrix / of_chunks * 8 +
+                                    matrix % of_chunks * int(tile.x_word)) *
+                                       16;
+      const bool whole = row.there && row.own.has(of_chunks * channels - 1);
+#pragma unroll 4
+      for (int piece = 0; piece < of_segment; piece += under_way) {
+        unsigned words[under_way][4];
 #pragma unroll
-    for (int i = 0; i < channels; ++i) {
-      both[i] = (own.has(i) ? mask : 0u) &
-                *reinterpret_cast<const unsigned*>(from + at + i * int(tile.raw_c));
-    }
-    unsigned first[4], second[4];
+        for (int i = 0; i < under_way; ++i) {
+          // Before the first there is nothing that counts.
+          const int at = from + (piece + i) * length;
+          if (piece + i < end) load_turned(words[i], channel + (at > 0 ? at : 0));
+        }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      first[i] = __byte_perm(both[2 * i], both[2 * i + 1], 0x5410);
-      second[i] = __byte_perm(both[2 * i], both[2 * i + 1], 0x7632);
+        for (int i = 0; i < under_way; ++i) {
+          const int own = x + (piece + i) * length;
+          if (piece + i >= end) continue;
+          if (whole && own >= 0 && own + length <= int(tile.in_w) && exists_w(own) &&
+              exists_w(own + length - 1)) {
+            store_cells(to + (piece + i) * length * 16, words[i]);
+          } else {
+            store_some<of_chunks>(row, own, words[i]);
+          }
+        }
+      }
     }
-    if (unsigned(x) < unsigned(in_w)) store(to + x, {first[0], first[1], first[2], first[3]});
-    if (unsigned(x + 1) < unsigned(in_w)) {
-      store(to + x + 1, {second[0], second[1], second[2], second[3]});
+  }
+  /// How many segments of a row make the most even turns.
+  static __device__ constexpr int segments_of(int rows, int pieces, int warps) {
+    int best = 1;
+    for (int count = 2; count <= pieces; ++count) {
+      if (parts(rows * count, warps) * (parts(pieces, count) + 2) <
+          parts(rows * best, warps) * (parts(pieces, best) + 2)) {
+        best = count;
+      }
+    }
+    return best;
+  }
+  /// A piece from position x on of which not all exists, or belongs to the row.
+  template <int of_chunks>
+  __device__ __forceinline__ void store_some(const Row& row, int x,
+                                             const unsigned (&words)[4]) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const int lane = Team::number() % 32;
+    x += lane / 4;
+    const unsigned address = shared_address(staged) + (row.to() + x) * 16 + lane % 4 * 4;
+#pragma unroll
+    for (int m = 0; m < 4; ++m) {
+      const int position = x + m / of_chunks * 8;
+      const Own own(*this, row.chunk + m % of_chunks);
+      const bool exists = row.there && exists_w(position);
+      const unsigned mask = (exists && own.has(lane % 4 * 2) ? 0xffffu : 0u) |
+                            (exists && own.has(lane % 4 * 2 + 1) ? ~0xffffu : 0u);
+      store_shared_if(address + unsigned(m % of_chunks * int(tile.x_word) + m / of_chunks * 8) * 16,
+                      words[m] & mask, unsigned(position) < unsigned(tile.in_w));
+    }
+  }
+
+  /// Others: lanes along w, each gathers the channels of its positions.
+  __device__ __forceinline__ void gather(const Stored* raw) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_w = int(tile.in_w), all = all_chunks * rows_of_chunk;
+    constexpr int lanes = Raw::template lanes_of<2>(all, in_w);
+    constexpr int turns = int(parts(in_w, lanes)), at_once = int(least(turns, under_way));
+    constexpr int lines = int(most(under_way / turns, 1)), step = threads / lanes;
+    if (threads % lanes != 0 && Team::number() >= step * lanes) return;
+    const int lane = Team::number() % lanes;
+    const Clip clip(*this);
+#pragma unroll 1
+    for (int begin = Team::number() / lanes; begin < all; begin += step * lines) {
+      int from[lines], to[lines];
+      Own own[lines];
+      bool there[lines];
+#pragma unroll
+      for (int i = 0; i < lines; ++i) {
+        const Row row(*this, int(least(begin + i * step, all - 1)));
+        from[i] = row.first(*this, clip);
+        to[i] = row.to();
+        own[i] = row.own;
+        there[i] = row.there;
+      }
+#pragma unroll(turns / at_once <= 2 ? 2 : 1)
+      for (int first = 0; first < turns; first += at_once) {
+        uint4 words[lines][at_once];
+#pragma unroll
+        for (int i = 0; i < lines; ++i) {
+#pragma unroll
+          for (int turn = 0; turn < at_once; ++turn) {
+            const int x = (first + turn) * lanes + lane;
+            words[i][turn] =
+                gathered<true>(own[i], there[i] && exists_w(x), raw + from[i] + (x < in_w ? x : 0));
+          }
+        }
+#pragma unroll
+        for (int i = 0; i < lines; ++i) {
+          if (lines > 1 && begin + i * step >= all) break;
+#pragma unroll
+          for (int turn = 0; turn < at_once; ++turn) {
+            const int x = (first + turn) * lanes + lane;
+            if (x < in_w) store(staged + to[i] + x, words[i][turn]);
+          }
+        }
+      }
+    }
+  }
+
+  /// The same from memory, where inputs are not aligned, or are few: less code to compile.
+  __device__ __forceinline__ void rows() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_w = int(tile.in_w), all = all_chunks * rows_of_chunk;
+    constexpr int lanes = Raw::template lanes_of<2>(all, in_w), turns = int(parts(in_w, lanes));
+    if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
+    const int lane = Team::number() % lanes;
+#pragma unroll(tile.raw ? 1 : Team::ahead)
+    for (int number = Team::number() / lanes; number < all; number += threads / lanes) {
+      const Row row(*this, number);
+      // Where there is nothing, no address is formed from what is there.
+      const Stored* const from =
+          row.there ? input + (row.own.group * tile.ic + row.own.channel) * from_channel +
+                          (i_d + row.d) * from_d + (i_h + row.h) * from_h + i_w
+                    : input;
+#pragma unroll(tile.raw ? 1 : 4)
+      for (int turn = 0; turn < turns; ++turn) {
+        const int x = turn * lanes + lane;
+        if (in_w % lanes != 0 && x >= in_w) continue;
+        store(staged + row.to() + x, gathered<false>(row.own, row.there && exists_w(x), from + x));
+      }
     }
   }
 

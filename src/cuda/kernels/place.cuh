@@ -58,7 +58,7 @@ struct Place {
     constexpr Phases phases(axis);
     Along at;
     at.cell = int(phases.cell_begin()) + block * box;
-    const int origin = at.cell * int(axis.stride) - int(axis.padding);
+    const int origin = at.cell * int(axis.stride) + int(axis.lead - axis.padding);
     at.low = origin > 0 ? origin : 0;
     const int end = origin + box * int(axis.stride);
     at.size = (end < int(axis.output()) ? end : int(axis.output())) - at.low;

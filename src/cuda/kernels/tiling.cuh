@@ -60,10 +60,12 @@ struct StepBatch {
   bool piece;  ///< a piece of weights begins with it; of several batches a table tells
   unsigned tiles[kMostSteps];  ///< column tiles that each step is used for, one bit each
 };
-/// With more kinds of steps all are of one kind, and multiply zeros.
-inline constexpr int kMostKinds = 8;
+/// With more kinds of steps all are of one kind, and multiply zeros. Each kind has code of its own:
+/// more than a few only where that is not too long to compile.
+inline constexpr int kFewKinds = 8, kMostKinds = 27;
+inline constexpr Index kMostProductsOfKinds = 128;
 /// What is unrolled has a batch of its own for every step, at worst.
-inline constexpr int kMostBatches = 32;
+inline constexpr int kMostBatches = 64;
 struct StepBatches {
   StepBatch at[kMostBatches];
 };
@@ -107,7 +109,7 @@ struct Tiling {
   Index sweeps;           ///< that together have all columns
   Index product_tiles;    ///< warpgroups: column tiles of an instruction
   bool joined;            ///< warpgroups: the columns of an instruction are in both parts
-  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes; more than there are
+  Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes: not as the box is
   Index cells, cell_chunks;
   Index cell_tiles;  ///< of a unit: of 16 cells, or of a warpgroup's 64
   Index units;  ///< chunks of cells × groups × sweeps: a warp or warpgroup computes one at a time
@@ -131,6 +133,7 @@ struct Tiling {
   bool raw;
   bool raw_rows;              ///< the rows of a plane are one piece
   Index raw_piece;            ///< elements of a piece
+  Index most_shift;           ///< elements by which 16 bytes begin before a row's first, at most
   bool bulk;                  ///< a piece is one copy
   Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
@@ -282,9 +285,9 @@ struct Tiling {
     channel_columns =
         q.channel_block < 8 ? power_of_two_from(q.channel_block) : round_up(q.channel_block, 8);
     column_tiles = parts(live_phases * channel_columns, 8);
-    in_d = q.box_d + d.max_shift();
-    in_h = q.box_h + h.max_shift();
-    in_w = q.box_w + w.max_shift();
+    in_d = q.box_d + d.reach();
+    in_h = q.box_h + h.reach();
+    in_w = q.box_w + w.reach();
 
     blocks_d = parts(d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
@@ -323,9 +326,9 @@ struct Tiling {
   PHASECONV_FUNCTION Index number_cells() {
     const Index box_d = plan.box_d, box_h = plan.box_h, box_w = plan.box_w;
     if (!plan.warpgroups || plan.slots > 0) {
-      rows_w = box_w;
-      rows_d = box_h * box_w;
-      return box_d * rows_d;
+      rows_w = live_cells(problem.w, box_w);
+      rows_d = live_cells(problem.h, box_h) * rows_w;
+      return live_cells(problem.d, box_d) * rows_d;
     }
     // Through the rows between planes, or each plane of cells from a warpgroup's first one on.
     rows_w = in_w;
@@ -334,6 +337,16 @@ struct Tiling {
     const Index apart = round_up(plane, plan.cell_tile);
     rows_d = parts(through, plan.cell_tile) * plan.cell_tile <= box_d * apart ? in_h * in_w : apart;
     return rows_d == apart ? box_d * apart : through;
+  }
+  /// Those of a box along an axis; the last of all may have outputs without taps alone.
+  static PHASECONV_FUNCTION Index live_cells(const Axis& axis, Index box) {
+    const Phases phases(axis);
+    const Index last = phases.cell_end() - 1;
+    bool live = phases.cells() > box || box == 1;
+    for (Index n = 0; n < phases.live_count() && !live; ++n) {
+      live = phases.output(last, phases.live_phase(n)) < axis.output();
+    }
+    return live ? box : box - 1;
   }
   /// Of tensor cores and of shared memory, for so many column tiles of 64 cells.
   static PHASECONV_FUNCTION Index instruction_cycles(Index tiles) {

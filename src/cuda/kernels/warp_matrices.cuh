@@ -51,4 +51,12 @@ __device__ __forceinline__ void load_cells(unsigned (&a)[4], unsigned address) {
                : "memory");
 }
 
+/// The other way: writes words that lanes have as `load_turned` leaves them, eight cells of eight
+/// channels in each, to where lane 8·i + r names the place of cell r of word i (sm_90 and later).
+__device__ __forceinline__ void store_cells(unsigned address, const unsigned (&a)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
+               : "memory");
+}
+
 }  // namespace phaseconv

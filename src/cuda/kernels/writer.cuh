@@ -63,21 +63,27 @@ struct Writer {
   template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
     if constexpr (has_bulk_copies) {
-      // So many threads for a run: the first one asks for the bulk, all of them for loose ends.
-      constexpr int together = 2 * unit;
-      const int own = Team::number() % together;
-      for (int run = Team::number() / together; run < runs(); run += Team::count / together) {
+      // A thread for each run: it asks for the bulk and writes the loose ends. Runs after each
+      // other go to different warps, as a warp's copies start one after the other.
+      constexpr int warps = Team::count / 32;
+      static_assert(Team::count % 32 == 0);
+      for (int run = Team::number() % 32 * warps + Team::number() / 32; run < all_runs;
+           run += Team::count) {
         const Run at(*this, run);
-        if (own == 0 && at.middle > 0) {
+        if (at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
         }
-        const int loose = own < at.head ? own : own + at.middle;
-        if (loose < at.length) at.to[loose] = at.from[loose];
+        const int end = at.head + at.middle;
+#pragma unroll 1
+        for (int i = 0; i < unit - 1; ++i) {
+          if (i < at.head) at.to[i] = at.from[i];
+          if (end + i < at.length) at.to[end + i] = at.from[end + i];
+        }
       }
       commit_bulk_copies();
     } else {
       const int lane = Team::number() % 32;
-      for (int run = Team::number() / 32; run < runs(); run += Team::count / 32) {
+      for (int run = Team::number() / 32; run < all_runs; run += Team::count / 32) {
         const Run at(*this, run);
         if (lane < at.head) at.to[lane] = at.from[lane];
         for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
@@ -112,13 +118,16 @@ struct Writer {
   }
 
   static constexpr int merged = int(tiling_of<Problem, Plan>().merged);
-  __device__ __forceinline__ int runs() const {
-    int count = 1;
-#pragma unroll
-    for (int axis = merged + 1; axis < 4; ++axis) count *= size(axis);
-    return count;
+  /// Those of a whole box.
+  static constexpr int all_runs = int(tiling_of<Problem, Plan>().runs);
+  static __device__ __forceinline__ int extent(int axis) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index extents[4] = {last ? tile.out_c : tile.out_w, last ? tile.out_w : tile.out_h,
+                              last ? tile.out_h : tile.out_d, last ? tile.out_d : tile.out_c};
+    return int(extents[axis]);
   }
-  /// What lies together in memory, and its part that starts and ends on 16 bytes.
+  /// What lies together in memory, and its part that starts and ends on 16 bytes; of length 0 where
+  /// this box has no such run.
   struct Run {
     Stored* to;
     const Stored* from;
@@ -128,8 +137,9 @@ struct Writer {
         : to(out.output), from(out.staged), length(out.size(merged) * int(Writer::to(merged))) {
 #pragma unroll
       for (int axis = merged + 1; axis < 4; ++axis) {
-        const int at = axis == 3 ? number : number % out.size(axis);
-        if (axis < 3) number /= out.size(axis);
+        const int at = axis == 3 ? number : number % extent(axis);
+        if (axis < 3) number /= extent(axis);
+        if (at >= out.size(axis)) length = 0;
         to += at * Writer::to(axis);
         from += at * Writer::from(axis);
       }
