@@ -59,57 +59,60 @@ void for_some_plans(Check check) {
   }
 }
 
-TEST(Col2im, ColumnsAreAllTapsAndChannelsInTheRoundsOfTheirNeighbours) {
+TEST(Col2im, ColumnsAreAllTapsAndChannelsSortedByNeighbour) {
   for_some_plans(
       [](const Problem& asked, const Problem& problem, const Plan& plan, const Col2im& own) {
         const std::vector<Index> columns = list(asked, plan, "columns");
-        const std::vector<Index> first = list(asked, plan, "first_round");
-        const std::vector<Index> last = list(asked, plan, "last_round");
+        const std::vector<Index> first = list(asked, plan, "first_column");
         ASSERT_EQ(static_cast<Index>(columns.size()), own.column_tiles * 8);
+        ASSERT_EQ(static_cast<Index>(first.size()), own.tile.neighbours + 1);
         const auto [d, h, w] = problem.phases();
         std::set<Index> seen;
-        Index round_before = 0;
-        for (std::size_t i = 0; i < columns.size(); ++i) {
-          if (columns[i] < 0) continue;
-          EXPECT_TRUE(seen.insert(columns[i]).second);
-          const Index tap = columns[i] / plan.channel_block, kw = tap % w.axis.kernel,
-                      kh = tap / w.axis.kernel % h.axis.kernel,
-                      kd = tap / w.axis.kernel / h.axis.kernel;
-          const Index round =
-              (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
-              w.shift_index(kw);
-          EXPECT_GE(round, round_before);
-          EXPECT_GE(round, first[i / 8]);
-          EXPECT_LE(round, last[i / 8]);
-          // A lane's two columns are of one round: the second may be none.
-          EXPECT_TRUE(i % 2 == 0 || columns[i - 1] >= 0);
-          round_before = round;
+        for (Index n = 0; n < own.tile.neighbours; ++n) {
+          EXPECT_EQ(first[n], own.first_column(n));
+          for (Index i = first[n]; i < first[n + 1]; ++i) {
+            EXPECT_TRUE(seen.insert(columns[i]).second);
+            const Index tap = columns[i] / plan.channel_block, kw = tap % w.axis.kernel,
+                        kh = tap / w.axis.kernel % h.axis.kernel,
+                        kd = tap / w.axis.kernel / h.axis.kernel;
+            EXPECT_EQ((d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
+                          w.shift_index(kw),
+                      n);
+          }
         }
+        EXPECT_EQ(first.back(), own.columns());
         EXPECT_EQ(static_cast<Index>(seen.size()), problem.kernel_positions() * plan.channel_block);
+        for (std::size_t i = first.back(); i < columns.size(); ++i) EXPECT_EQ(columns[i], -1);
+        for (Index shift = 0; shift < d.shift_count(); ++shift) {
+          EXPECT_LE(own.end_tile(shift) - own.first_tile(shift), own.shift_tiles);
+          EXPECT_LE(own.end_tile(shift), own.column_tiles);
+        }
       });
 }
 
-TEST(Col2im, WhatARoundAddsBelongsToDifferentOutputs) {
-  for_some_plans(
-      [](const Problem& asked, const Problem& problem, const Plan& plan, const Col2im& own) {
-        // Within a cell: positions of one round contribute to different cells.
-        std::map<Index, std::set<Index>> places;
-        const auto [d, h, w] = problem.phases();
-        for (const Index column : list(asked, plan, "columns")) {
-          if (column < 0) continue;
-          const Index tap = column / plan.channel_block, kw = tap % w.axis.kernel,
-                      kh = tap / w.axis.kernel % h.axis.kernel,
-                      kd = tap / w.axis.kernel / h.axis.kernel;
-          const Index round =
-              (d.shift_index(kd) * h.shift_count() + h.shift_index(kh)) * w.shift_count() +
-              w.shift_index(kw);
-          EXPECT_LT(w.phase(kw) * own.s_w, w.axis.stride * own.s_w);
-          const Index place = column % plan.channel_block * own.s_c + d.phase(kd) * own.s_d +
-                              h.phase(kh) * own.s_h + w.phase(kw) * own.s_w;
-          EXPECT_TRUE(places[round].insert(place).second);
-          EXPECT_LT(place, own.s_plane);
-        }
-      });
+TEST(Col2im, ACellHasOneSumForEachPhaseWithTapsAndChannel) {
+  for_some_plans([](const Problem& asked, const Problem& problem, const Plan& plan,
+                    const Col2im& own) {
+    const std::vector<Index> columns = list(asked, plan, "columns");
+    const std::vector<Index> sum_of = list(asked, plan, "sum_of");
+    const std::vector<Index> live_phase = list(asked, plan, "live_phase");
+    const auto [d, h, w] = problem.phases();
+    ASSERT_EQ(static_cast<Index>(live_phase.size()), d.count() * h.count() * w.count());
+    std::map<Index, Index> phases;  // of each sum
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      if (columns[i] < 0) continue;
+      const Index block = plan.channel_block, tap = columns[i] / block, kw = tap % w.axis.kernel,
+                  kh = tap / w.axis.kernel % h.axis.kernel,
+                  kd = tap / w.axis.kernel / h.axis.kernel;
+      const Index phase = (d.phase(kd) * h.count() + h.phase(kh)) * w.count() + w.phase(kw);
+      EXPECT_EQ(sum_of[i], live_phase[phase] * block + columns[i] % block);
+      EXPECT_LT(sum_of[i], own.sums);
+      EXPECT_EQ(phases.try_emplace(sum_of[i], phase).first->second, phase);
+    }
+    EXPECT_EQ(static_cast<Index>(phases.size()), own.sums);
+    EXPECT_EQ(std::count_if(live_phase.begin(), live_phase.end(), [](Index n) { return n >= 0; }),
+              own.tile.live_phases);
+  });
 }
 
 TEST(Col2im, WordsAndPositionsHaveOnePlaceEach) {
@@ -138,7 +141,7 @@ TEST(Col2im, WordsAndPositionsHaveOnePlaceEach) {
     }
     EXPECT_EQ(static_cast<Index>(positions.size()), plan.cell_tile);
     EXPECT_EQ(*positions.rbegin(), plan.cell_tile - 1);
-    EXPECT_LE(own.rows * own.row, own.positions);
+    EXPECT_LE(own.tile.in_h * own.row, own.positions);
   });
 }
 

@@ -1,5 +1,5 @@
-// The col2im_mma family on the host: products of every input with all taps, summed up in shared
-// memory (kernels/col2im_mma.cuh).
+// The col2im_mma family on the host: products of every input with all taps, which outputs
+// gather (kernels/col2im_mma.cuh).
 #pragma once
 
 #include "cuda/source.h"

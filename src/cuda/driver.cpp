@@ -121,6 +121,10 @@ Driver Driver::load() {
   lookup.required(driver.cuFuncSetAttribute, "cuFuncSetAttribute");
   lookup.optional(driver.cuFuncLoad, "cuFuncLoad", 12040);
   lookup.required(driver.cuLaunchKernel, "cuLaunchKernel");
+  // Older ones have it, but can't capture what it launches here in a graph.
+  if (driver.version_ >= 12030) {
+    lookup.optional(driver.cuLaunchKernelEx, "cuLaunchKernelEx", 12030);
+  }
   lookup.required(driver.cuEventCreate, "cuEventCreate");
   lookup.required(driver.cuEventDestroy, "cuEventDestroy");
   lookup.required(driver.cuEventRecord, "cuEventRecord");

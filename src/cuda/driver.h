@@ -47,6 +47,20 @@ enum class CUdeviceAttribute : int {
 enum class CUfunctionAttribute : int { max_dynamic_shared_size_bytes = 8 };
 enum class CUstreamCaptureMode : int { global = 0, thread_local_ = 1, relaxed = 2 };
 
+/// One more thing to say about a launch. What it takes as a value depends on it.
+struct CUlaunchAttribute {
+  enum class Id : int { programmatic_stream_serialization = 6 };
+  Id id;
+  int unused = 0;
+  alignas(8) int value[16];
+};
+struct CUlaunchConfig {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  CUstream stream;
+  const CUlaunchAttribute* attributes;
+  unsigned attribute_count;
+};
+
 /// The driver's entry points. They are asked for by cuGetProcAddress at one version, so that the
 /// signatures below are what comes back, whatever the driver's own version.
 struct DriverFunctions {
@@ -78,6 +92,8 @@ struct DriverFunctions {
   CUresult (*cuLaunchKernel)(CUfunction, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                              unsigned block_x, unsigned block_y, unsigned block_z,
                              unsigned shared_bytes, CUstream, void** parameters, void** extra);
+  /// From driver 12.3 on; null before.
+  CUresult (*cuLaunchKernelEx)(const CUlaunchConfig*, CUfunction, void** parameters, void** extra);
   CUresult (*cuEventCreate)(CUevent*, unsigned flags);
   CUresult (*cuEventDestroy)(CUevent);
   CUresult (*cuEventRecord)(CUevent, CUstream);

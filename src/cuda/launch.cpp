@@ -54,6 +54,10 @@ Kernel::Kernel(const Module& module, LaunchShape shape)
     const int units = context_.attribute(CUdeviceAttribute::multiprocessor_count);
     shape_.blocks = std::min(shape_.blocks, shape_.resident * static_cast<unsigned>(units));
   }
+  if (context_.driver().cuLaunchKernelEx == nullptr ||
+      context_.attribute(CUdeviceAttribute::compute_capability_major) < 9) {
+    shape_.early = false;
+  }
   if (shape_.shared_memory_bytes <= kSharedMemoryUnasked) return;
   const int most = context_.attribute(CUdeviceAttribute::max_shared_memory_per_block_optin);
   const int bytes = static_cast<int>(shape_.shared_memory_bytes);
@@ -77,9 +81,20 @@ void Kernel::launch(Stream stream, std::initializer_list<const void*> parameters
   }
   const Driver& driver = context_.driver();
   const CurrentContext current(context_);
-  const CUresult result = driver.cuLaunchKernel(
-      function_, shape_.blocks, 1, 1, shape_.threads, 1, 1, shape_.shared_memory_bytes,
-      static_cast<CUstream>(stream), pointers.data(), nullptr);
+  const auto own_stream = static_cast<CUstream>(stream);
+  CUresult result;
+  if (shape_.early) {
+    const CUlaunchAttribute early = {.id = CUlaunchAttribute::Id::programmatic_stream_serialization,
+                                     .value = {1}};
+    const CUlaunchConfig config = {
+        shape_.blocks, 1,      1, shape_.threads, 1, 1, shape_.shared_memory_bytes,
+        own_stream,    &early, 1};
+    result = driver.cuLaunchKernelEx(&config, function_, pointers.data(), nullptr);
+  } else {
+    result =
+        driver.cuLaunchKernel(function_, shape_.blocks, 1, 1, shape_.threads, 1, 1,
+                              shape_.shared_memory_bytes, own_stream, pointers.data(), nullptr);
+  }
   if (result != CUresult::success) driver.fail(result, "launching " + describe(shape_));
 }
 

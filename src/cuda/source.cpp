@@ -130,8 +130,10 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
   source.packed_bytes = static_cast<std::size_t>(sizes.packed_bytes);
   source.run = {"phaseconv_run" + ending,
                 static_cast<unsigned>(std::min(sizes.blocks, kMostBlocks)),
-                static_cast<unsigned>(plan.threads), static_cast<unsigned>(sizes.shared_bytes),
-                static_cast<unsigned>(plan.resident)};
+                static_cast<unsigned>(plan.threads),
+                static_cast<unsigned>(sizes.shared_bytes),
+                static_cast<unsigned>(plan.resident),
+                true};
   const Index pack_blocks =
       sizes.packed_bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
   source.pack = {"phaseconv_pack" + ending,
@@ -153,6 +155,7 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
       "extern \"C\" __global__ __launch_bounds__(" + bounds + ")\nvoid " + source.run.kernel +
       R"((const Kernel::Stored* input, const Kernel::Packed::Word* packed,
     const Kernel::Stored* bias, Kernel::Stored* output) {
+  wait_for_earlier_kernels();
   Kernel{input, packed, bias, output}.run();
 }
 
@@ -164,7 +167,7 @@ extern "C" __global__ void )" +
 )" + "}  // namespace " +
       space + "\n";
 
-  source.files = {"phases", "numbers", "axes"};
+  source.files = {"phases", "numbers", "axes", "stream"};
   std::ranges::copy(element_files(problem.type), std::back_inserter(source.files));
   std::ranges::copy(family.files, std::back_inserter(source.files));
   for (const std::string_view file : source.files) source.text += numbered_text(file);

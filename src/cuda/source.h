@@ -18,6 +18,8 @@ struct LaunchShape {
   unsigned shared_memory_bytes = 0;  ///< dynamic
   /// Blocks of each multiprocessor: the grid has no more, and they loop. 0: as many as there are.
   unsigned resident = 0;
+  /// It may be launched before the stream's earlier kernels end, as it waits for them itself.
+  bool early = false;
 };
 
 /// A compilation unit with two kernels:

@@ -81,13 +81,7 @@ constexpr Measured kMeasured[] = {
     {"sm_90a", "ic56,oc1,i256x256,k9,s3,p4,op2,bias,f16",
      "phase_wgmma:cells256,threads384,box1x2x257,block1,columns16,groups1,inputs16,buffers2,"
      "resident1",
-     "1.28x over "
-     "phase_mma:cells32,threads288,box1x1x257,block1,columns16,groups1,inputs32,buffers1,"
-     "resident2"},
-    {"sm_90a", "ic56,oc1,i256x256,k9,s3,p4,op2,bias,tf32",
-     "phase_wgmma:cells256,threads384,box1x2x257,block1,columns16,groups1,inputs8,buffers1,"
-     "resident1",
-     "1.39x over col2im_mma:cells16,threads512,box9x1x65,block1,inputs56,buffers2,resident1"},
+     "1.06x over col2im_mma:cells16,threads192,box3x1x86,block1,inputs56,buffers2,resident2"},
     {"sm_90a", "ic64,oc32,i48x48x48,k3,s2,p1,op1",
      "phase_stream:cells64,threads384,box2x1x48,lead1x1x1,block16,columns128,groups1,inputs8,"
      "buffers2,slots7,resident1",
@@ -231,11 +225,11 @@ constexpr Measured kMeasured[] = {
      "phase_stream:cells64,threads512,box5x5x5,block16,columns128,groups1,inputs32,buffers2,slots2,"
      "resident1"},
     {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1",
-     "col2im_mma:cells16,threads256,box11x3x33,block1,inputs64,buffers2,resident2",
-     "1.07x over col2im_mma:cells16,threads256,box3x11x33,block1,inputs32,buffers2,resident2"},
-    {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1,f16,cl",
-     "col2im_mma:cells16,threads128,box11x3x33,block1,inputs64,buffers3,resident4",
-     "1.07x over col2im_mma:cells16,threads128,box3x11x33,block1,inputs32,buffers3,resident4"},
+     "col2im_mma:cells32,threads128,box11x3x33,block1,inputs32,buffers3,resident2",
+     "1.08x over col2im_mma:cells32,threads320,box17x9x33,block1,inputs32,buffers2,resident1"},
+    {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1,cl",
+     "col2im_mma:cells32,threads128,box11x3x33,block1,inputs32,buffers2,resident2",
+     "1.19x over col2im_mma:cells32,threads320,box17x9x33,block1,inputs32,buffers2,resident1"},
     {"sm_90a", "n16,ic64,oc32,i128x128,k2,s2,bias,f16",
      "phase_stream:cells128,threads512,box1x2x128,block32,columns128,groups1,inputs32,buffers2,"
      "slots2,resident1",
@@ -252,10 +246,15 @@ constexpr Measured kMeasured[] = {
      "1.05x over "
      "phase_wgmma:cells64,threads512,box1x2x128,block32,columns64,groups1,inputs64,buffers1,"
      "resident1"},
+    {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,cl",
+     "col2im_mma:cells32,threads256,box10x4x49,block2,inputs32,buffers2,resident1",
+     "1.11x over col2im_mma:cells32,threads288,box17x5x49,block2,inputs32,buffers2,resident1"},
+    {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,f16,cl",
+     "col2im_mma:cells32,threads192,box7x3x49,block2,inputs16,buffers2,resident2",
+     "1.14x over col2im_mma:cells32,threads384,box13x7x49,block2,inputs32,buffers2,resident1"},
     {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,tf32",
-     "phase_wgmma:cells256,threads256,box2x4x48,lead1x1x1,block2,columns16,groups1,inputs8,"
-     "buffers1,resident2",
-     "1.17x over col2im_mma:cells32,threads512,box5x17x49,block2,inputs16,buffers2,resident1"},
+     "col2im_mma:cells32,threads384,box13x7x49,block2,inputs32,buffers2,resident1",
+     "1.05x over col2im_mma:cells32,threads480,box10x9x49,block2,inputs32,buffers2,resident1"},
     {"sm_90a", "n4,ic32,oc32,g4,i32x64x128,k3,s2,p1,cl",
      "phase_mma:cells32,threads128,box2x1x16,lead1x1x1,block8,columns64,groups4,inputs8,buffers1,"
      "resident2",
@@ -319,9 +318,6 @@ constexpr Measured kMeasured[] = {
      "1.25x over "
      "phase_stream:cells64,threads384,box4x4x8,lead1x1x1,block32,columns256,groups1,inputs64,"
      "buffers2,slots4,resident1"},
-    {"sm_90a", "n64,ic64,oc1,i32x32x32,k4,s2,p1,tf32,cl",
-     "col2im_mma:cells16,threads512,box17x33x33,block1,inputs32,buffers2,resident1",
-     "1.14x over col2im_mma:cells32,threads128,box17x11x33,block1,inputs16,buffers2,resident3"},
     {"sm_90a", "n8,ic32,oc32,g4,i12x24x48,k3x5x7,s2,p1x2x3,op1,cl",
      "phase_wgmma:cells128,threads256,box1x4x48,lead1x0x1,block8,columns64,groups1,inputs8,"
      "buffers1,resident1",

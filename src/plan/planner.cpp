@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <mutex>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -11,6 +12,8 @@ namespace {
 
 /// Fewer are costed sooner than threads wake up on a busy machine.
 constexpr std::size_t kManyOutlines = 100;
+/// In a message that none of them is what was asked for.
+constexpr std::size_t kMostPlansNamed = 20;
 
 /// What the plans of a family start from.
 struct Outline {
@@ -89,7 +92,13 @@ std::string refusals(const std::vector<Candidate>& candidates, const std::string
   out = "no plan begins with '" + wanted + "'";
   if (others) {
     out += "; there are:";
-    for (const Candidate& candidate : candidates) out += "\n  " + to_string(candidate.plan);
+    const std::size_t shown = std::min(candidates.size(), kMostPlansNamed);
+    for (const Candidate& candidate : std::span(candidates).first(shown)) {
+      out += "\n  " + to_string(candidate.plan);
+    }
+    if (shown < candidates.size()) {
+      out += "\n  and " + std::to_string(candidates.size() - shown) + " more";
+    }
   }
   return out;
 }

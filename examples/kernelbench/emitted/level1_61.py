@@ -269,6 +269,22 @@ struct Choose<false, A, B> {
 
 }  // namespace phaseconv
 
+// How a kernel follows the one before it on its stream.
+
+namespace phaseconv {
+
+/// Waits until all that earlier kernels of the stream wrote can be seen. The host may let a kernel
+/// be launched before they end (programmatic dependent launch, from sm_90 on), so that its blocks
+/// take their places one by one; the next kernel may do the same from here on.
+__device__ __forceinline__ void wait_for_earlier_kernels() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+}  // namespace phaseconv
+
 // An element type as a kernel sees it: how it is stored, read as an operand, rounded on the way
 // out. All sums are float32. Each type has a file of its own; a compilation unit holds those it
 // needs. Header-free: conversions are the PTX instructions by name.
@@ -3841,6 +3857,7 @@ static_assert(Kernel::Packed::bytes == 248832, "the host allocates another size 
 extern "C" __global__ __launch_bounds__(512, 1)
 void phaseconv_run_0(const Kernel::Stored* input, const Kernel::Packed::Word* packed,
     const Kernel::Stored* bias, Kernel::Stored* output) {
+  wait_for_earlier_kernels();
   Kernel{input, packed, bias, output}.run();
 }
 

@@ -1,19 +1,17 @@
-// The geometry of the col2im_mma family: each input is multiplied once with all taps, and what it
-// contributes is added where it belongs ("GEMM and col2im", as Caffe's deconvolution does it, here
-// within a block). Host and kernel both read this text.
+// The geometry of the col2im_mma family: each input is multiplied once with all taps, and outputs
+// gather what the inputs around them contribute ("GEMM and col2im", as Caffe's deconvolution does
+// it, here within a block). Host and kernel both read this text.
 //
 // A tile is a box of cells with all phases, for some output channels of one group. A block goes
-// through it along d: it takes the inputs of one plane after the other, in chunks of rows,
+// through it along d, one plane of inputs after the other:
 //
 //     contributions[position][column] = inputs[position][k] · weights[k][column]
 //
-// where a column is a tap and an output channel, and adds them up in shared memory, which holds the
-// outputs of so many planes of cells as one input reaches; a plane that is complete leaves. Columns
-// are sorted by neighbour, the shift from an
-// input to the cell that it contributes to: contributions to one neighbour, of any position and
-// column, belong to different outputs, so that a block adds them all at once, a round for each
-// neighbour. The columns of a round are an even number, those of the two that a lane has belong to
-// the same round.
+// where a column is a tap and an output channel. They go through shared memory, those of one shift
+// along d at a time, to the threads that have the cells of a plane: a thread keeps the outputs of
+// its cells in registers, of so many planes of cells as one input reaches, and writes those of a
+// plane that is complete. Columns are sorted by neighbour, the shift from an input to the cell that
+// it contributes to: what a cell takes from one position lies together.
 #pragma once
 
 #include "cuda/kernels/layout.cuh"
@@ -24,28 +22,29 @@ namespace phaseconv {
 struct Col2im {
   Tiling tile;  ///< of the box; cells and columns of its own products do not count
 
-  Index unit_words;                      ///< words come in so many
-  Index stage_words;                     ///< of input channels, staged at a time
-  Index stages;                          ///< that together have all channels
-  Index steps;                           ///< of eight words, in a stage
-  Index column_tiles;                    ///< of eight columns
-  Index warps, positions;                ///< positions of a chunk; a warp has `cell_tile` of them
-  Index position_tiles;                  ///< of 16, of a warp
-  bool whole_rows;                       ///< a tile has all inputs along w
-  bool wide;                             ///< inputs can be copied 16 bytes at a time
-  Index unit;                            ///< positions along w that a row starts and ends on
-  Index row;                             ///< positions of a row as staged
-  Index plane_rows, chunk_planes, rows;  ///< of a chunk: rows of a plane, planes, all rows
-  Index pitch;               ///< as staged: elements from channel to channel, or words from
-                             ///< position to position (channels last)
-  Index staged_size;         ///< bytes of an element, or a word
-  Index out_h, out_w;        ///< outputs of the box along h and w
-  Index planes;              ///< of cells, at a time
-  Index s_w, s_h, s_d, s_c;  ///< strides of their sums: outputs of a plane of cells
-  Index s_plane;             ///< from plane to plane of cells
+  Index unit_words;                 ///< words come in so many
+  Index stage_words;                ///< of input channels, staged at a time
+  Index stages;                     ///< that together have all channels
+  Index steps;                      ///< of eight words, in a stage
+  Index column_tiles;               ///< of eight columns
+  Index warps, positions;           ///< of a plane of inputs; a warp has `cell_tile` of them
+  Index position_tiles;             ///< of 16, of a warp
+  bool whole_rows;                  ///< a tile has all inputs along w
+  bool wide;                        ///< inputs can be copied 16 bytes at a time
+  Index unit;                       ///< positions along w that a row starts and ends on
+  Index row;                        ///< positions of a row as staged
+  Index pitch;                      ///< as staged: elements from channel to channel, or words from
+                                    ///< position to position (channels last)
+  Index staged_size;                ///< bytes of an element, or a word
+  Index planes;                     ///< of cells that an input reaches
+  Index plane_neighbours;           ///< of one shift along d
+  Index sums;                       ///< outputs of a cell that taps reach
+  Index plane_cells, thread_cells;  ///< cells of a plane, and of a thread
+  Index shift_tiles;                ///< column tiles of a shift along d, at most
+  Index contribution_pitch;         ///< from position to position
   Index lane_words, weight_words, packed_bytes;
-  /// Shared memory in bytes: weights, columns, rows, sums, buffers of inputs.
-  Index column_at, row_at, sum_at, input_at, input_bytes, shared_bytes;
+  /// Shared memory in bytes: weights, zeros, contributions, buffers of inputs.
+  Index zero_at, contribution_at, input_at, input_bytes, shared_bytes;
 
   PHASECONV_FUNCTION Col2im(const TileProblem& p, const TilePlan& q) : tile(p, q) {
     unit_words = p.channels_last ? 16 : 8;
@@ -62,8 +61,16 @@ struct Col2im {
     unit = !p.channels_last && wide ? elements : 1;
     row = whole_rows ? p.w.input : round_up(tile.in_w + unit - 1, unit);
 
-    out_h = q.box_h * p.h.stride;
-    out_w = q.box_w * p.w.stride;
+    planes = Phases(p.d).reach() + 1;
+    plane_neighbours = tile.neighbours / Phases(p.d).shift_count();
+    sums = tile.live_phases * q.channel_block;
+    plane_cells = q.box_h * q.box_w;
+    shift_tiles = 0;
+    for (Index shift = 0; shift < tile.neighbours / plane_neighbours; ++shift) {
+      shift_tiles = most(shift_tiles, end_tile(shift) - first_tile(shift));
+    }
+    // Of 16 bytes that consecutive positions have, eight lie in 32 different banks.
+    contribution_pitch = congruent(shift_tiles * 8, 4, 8);
     lane_words = p.split ? 4 : 2;
     weight_words = stages * steps * column_tiles * 32 * lane_words;
     packed_bytes = p.groups * tile.channel_blocks * weight_words * 4;
@@ -78,18 +85,25 @@ struct Col2im {
     share();
   }
 
-  /// Columns of a neighbour's round, and of all of them.
   PHASECONV_FUNCTION Index columns_of(Index neighbour) const {
     const Tiling::Neighbour at = tile.neighbour(neighbour);
     const TileProblem& p = tile.problem;
-    return round_up(taps_with(p.d, at.d) * taps_with(p.h, at.h) * taps_with(p.w, at.w) *
-                        tile.plan.channel_block,
-                    2);
+    return taps_with(p.d, at.d) * taps_with(p.h, at.h) * taps_with(p.w, at.w) *
+           tile.plan.channel_block;
   }
-  PHASECONV_FUNCTION Index columns() const {
+  /// The first column of a neighbour, or all columns.
+  PHASECONV_FUNCTION Index first_column(Index neighbour) const {
     Index count = 0;
-    for (Index n = 0; n < tile.neighbours; ++n) count += columns_of(n);
+    for (Index n = 0; n < neighbour; ++n) count += columns_of(n);
     return count;
+  }
+  PHASECONV_FUNCTION Index columns() const { return first_column(tile.neighbours); }
+  /// Column tiles with columns of the n-th shift along d.
+  PHASECONV_FUNCTION Index first_tile(Index shift) const {
+    return first_column(shift * plane_neighbours) / 8;
+  }
+  PHASECONV_FUNCTION Index end_tile(Index shift) const {
+    return parts(first_column((shift + 1) * plane_neighbours), 8);
   }
 
   /// Which word of a stage lane t has in a step, as its first or second k. With channels last a
@@ -124,9 +138,7 @@ struct Col2im {
     warps = q.threads / 32;
     positions = warps * q.cell_tile;
     position_tiles = q.cell_tile / 16;
-    plane_rows = least(positions / row, tile.in_h);
-    chunk_planes = plane_rows < 1 ? 1 : least(positions / row / plane_rows, tile.in_d);
-    rows = plane_rows * chunk_planes;
+    thread_cells = parts(plane_cells, q.threads);
     if (p.channels_last) {
       // Two positions and four pieces of four words lie in 32 different banks.
       staged_size = 4;
@@ -139,44 +151,10 @@ struct Col2im {
       input_bytes = stage_words * tile.per_word * pitch * size;
     }
 
-    const Phases d(p.d);
-    planes = least(q.box_d, d.max_shift() + chunk_planes);
-    place_sums();
-
-    column_at = weight_words * 4;
-    row_at = column_at + column_tiles * 4 * 16;
-    sum_at = round_up(row_at + 2 * rows * d.shift_count() * 8, 16);
-    input_at = round_up(sum_at + planes * s_plane * 4, 128);
+    zero_at = weight_words * 4;
+    contribution_at = zero_at + contribution_pitch * 4;
+    input_at = round_up(contribution_at + positions * contribution_pitch * 4, 128);
     shared_bytes = input_at + q.buffers * round_up(input_bytes, 128);
-  }
-
-  /// A lane adds two sums at once where they are neighbours: two channels, or with stride 2 two
-  /// phases. Sixteen lanes then have four positions and four such pairs, in different banks.
-  PHASECONV_FUNCTION void place_sums() {
-    const TileProblem& p = tile.problem;
-    const Index channels = tile.plan.channel_block;
-    const bool channels_inside = channels % 2 == 0;
-    const Index next = p.channels_last || p.element_bytes == 2 ? 1 : 2 * position_tiles;
-    s_w = channels_inside ? channels : 1;
-    if (channels_inside && channels >= 8) {
-      for (Index gap = 0; gap < 16; gap += 2) {
-        const Index apart = p.w.stride * (channels + gap) * next % 32;
-        if (apart == 8 || apart == 24) {
-          s_w = channels + gap;
-          break;
-        }
-      }
-    }
-    const Index apart = p.w.stride * s_w * next, row_sums = out_w * s_w;
-    s_h = apart == 8   ? congruent(row_sums, 2, 8)
-          : apart == 4 ? (channels_inside ? congruent(row_sums, 16, 32) : congruent(row_sums, 2, 4))
-          : apart == 2 ? congruent(row_sums, 8, 32)
-                       : round_up(row_sums, 2);
-    s_d = apart == 8   ? congruent(out_h * s_h, 4, 8)
-          : apart <= 4 ? congruent(out_h * s_h, 16, 32)
-                       : round_up(out_h * s_h, 2);
-    s_c = channels_inside ? 1 : p.d.stride * s_d;
-    s_plane = (channels_inside ? 1 : channels) * p.d.stride * s_d;
   }
 
   static PHASECONV_FUNCTION Index taps_with(const Axis& axis, Index shift_number) {

@@ -1,7 +1,6 @@
 // The col2im_mma family, for layers with few output channels and many input channels: a block
-// multiplies each input with all taps on tensor cores and adds the products up in shared memory,
-// where the outputs are that they contribute to. Inputs come in chunks of rows, some channels at a
-// time, several of them under way. col2im.cuh has the geometry.
+// multiplies each input with all taps on tensor cores, and outputs gather the products. Inputs come
+// in planes, some channels at a time, several of them under way. col2im.cuh has the geometry.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 #pragma once
@@ -15,15 +14,15 @@ struct Col2imKernel {
   using Packed = TapWeights<Problem, Plan>;
   using At = Place<Problem, Plan>;
   using Rows = InputRows<Problem, Plan>;
-  using Sums = TapSums<Problem, Plan>;
+  using Contributed = Contributions<Problem, Plan>;
   using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
 
   static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
   static constexpr Index shared_bytes = col2im_of<Problem, Plan>().shared_bytes;
   static constexpr int threads = int(Plan::threads);
   static constexpr int buffers = int(Plan::buffers);
-  static constexpr int column_tiles = Sums::column_tiles;
-  static constexpr int position_tiles = Sums::position_tiles;
+  static constexpr int column_tiles = Contributed::column_tiles;
+  static constexpr int position_tiles = Contributed::position_tiles;
   static constexpr int stages = int(col2im_of<Problem, Plan>().stages);
   static constexpr int steps = int(col2im_of<Problem, Plan>().steps);
   static constexpr bool last = Problem::channels_last;
@@ -43,89 +42,81 @@ struct Col2imKernel {
                                   ? gridDim.x
                                   : gridDim.x - gridDim.x % unsigned(tile.channel_blocks);
     if (blockIdx.x >= together) return;
-    const Sums own{shared};
-    Cursor now(blockIdx.x), ahead(blockIdx.x);
-    own.fill_columns();
-    own.clear();
-    fetch_weights(shared, now.at);
+    const Contributed contributed{shared};
+    unsigned number = blockIdx.x;  // of the tile that is computed
+    Cursor ahead{number};
+    contributed.fill_zeros();
+    fetch_weights(shared, At(number));
 #pragma unroll 1
     for (int i = 0; i < buffers - 1; ++i) stage(ahead, shared, i, together);
 
-    int piece = 0, chunk = 0;  // of all that this block stages, and computes
+    int piece = 0;  // of all that this block stages
 #pragma unroll 1
-    for (; now.number < unsigned(tile.tiles); ++chunk) {
-      typename Sums::Contributions sums = {};
+    while (number < unsigned(tile.tiles)) {
+      const At at(number);
+      const Rows rows(at);
+      const typename Contributed::Cells cells(at, rows);
+      typename Contributed::Sums sums = {};
+      // Planes of cells: the first ones may lie before the tile, and need none of its outputs.
+      int plane = rows.planes > 0 ? rows.first_d - at.d.cell : 0;
 #pragma unroll 1
-      for (int part = 0; part < stages; ++part, ++piece) {
-        wait_for_copies_but<buffers - 2>();
-        if (part == 0) {
-          own.fill_rows(now.at, now.rows, now.plane, now.chunk * Rows::chunk_rows, chunk);
+      for (int inputs_left = rows.planes; plane < int(Plan::box_d); ++plane) {
+        if (inputs_left > 0) {
+          --inputs_left;
+          contribute(contributed, shared, ahead, piece, together, cells, sums);
         }
+        contributed.finish(kept(number), plane, cells, sums, input, packed, bias, output);
+      }
+      number += together;
+      if (tile.problem.groups * tile.channel_blocks > 1 && number < unsigned(tile.tiles)) {
+        const At next(number);
+        if (next.same_channels(At(number - together))) continue;
         __syncthreads();
-        stage(ahead, shared, (piece + buffers - 1) % buffers, together);
-        multiply(shared, piece % buffers, part, sums);
-        if (stages_together < stages && part % stages_together == stages_together - 1 &&
-            part < stages - 1) {
-          own.add(now.at, now.rows, chunk, sums);
-          clear(sums);
-        }
-      }
-      own.add(now.at, now.rows, chunk, sums);
-      if (!now.ends_planes()) {
-        now.next_chunk(together);
-        continue;
-      }
-      __syncthreads();
-      // Cells that no later plane of inputs contributes to.
-      const int complete = now.rows.first_d + now.plane - now.at.d.cell;
-      const int end = now.ends_tile() ? int(Plan::box_d) : complete + Rows::chunk_planes;
-#pragma unroll 1
-      for (int plane = complete > 0 ? complete : 0; plane < end; ++plane) {
-        own.finish(now.at, plane, input, packed, bias, output);
-      }
-      const At before = now.at;
-      now.next_chunk(together);
-      if (now.number < unsigned(tile.tiles) && !now.at.same_channels(before)) {
-        fetch_weights(shared, now.at);
+        fetch_weights(shared, next);
         wait_for_copies_but<0>();
       }
-      __syncthreads();
     }
     wait_for_copies_but<0>();
   }
 
  private:
-  /// What is staged, or multiplied: tile, its planes of inputs, chunk and stage.
+  /// What is staged next: of a tile a plane of inputs, and of those some channels. Where that lies
+  /// is worked out anew each time: registers are for sums.
   struct Cursor {
-    unsigned number;
-    At at;
-    Rows rows;
-    int plane = 0, chunk = 0, stage = 0, chunks;
+    unsigned tile;
+    int plane = 0, stage = 0;
 
-    __device__ __forceinline__ explicit Cursor(unsigned tile)
-        : number(tile), at(tile), rows(at), chunks(rows.chunks()) {}
-    __device__ __forceinline__ bool ends_planes() const { return chunk == chunks - 1; }
-    /// If it ends its planes: and the tile. One, without rows, where there is none.
-    __device__ __forceinline__ bool ends_tile() const {
-      return plane + Rows::chunk_planes >= rows.planes;
+    __device__ __forceinline__ void next_tile(unsigned together) {
+      tile += together;
+      plane = stage = 0;
     }
-    __device__ __forceinline__ void next_stage(unsigned together) {
+    __device__ __forceinline__ void next_stage(const Rows& rows, unsigned together) {
       if (++stage < stages) return;
       stage = 0;
-      next_chunk(together);
-    }
-    __device__ __forceinline__ void next_chunk(unsigned together) {
-      if (++chunk < chunks) return;
-      chunk = 0;
-      plane += Rows::chunk_planes;
-      if (plane < rows.planes) return;
-      plane = 0;
-      number += together;
-      at = At(number);
-      rows = Rows(at);
-      chunks = rows.chunks();
+      if (++plane == rows.planes) next_tile(together);
     }
   };
+
+  /// Adds what the next plane of inputs contributes to a thread's cells.
+  __device__ __forceinline__ void contribute(const Contributed& contributed, unsigned char* shared,
+                                             Cursor& ahead, int& piece, unsigned together,
+                                             const typename Contributed::Cells& cells,
+                                             typename Contributed::Sums& sums) const {
+    typename Contributed::Products products = {};
+#pragma unroll 1
+    for (int part = 0; part < stages; ++part, ++piece) {
+      wait_for_copies_but<buffers - 2>();
+      __syncthreads();
+      stage(ahead, shared, (piece + buffers - 1) % buffers, together);
+      multiply(shared, piece % buffers, part, products);
+      if (stages_together < stages && part % stages_together == stages_together - 1 &&
+          part < stages - 1) {
+        contributed.gather(products, cells, sums);
+        clear(products);
+      }
+    }
+    contributed.gather(products, cells, sums);
+  }
 
   static __device__ __forceinline__ unsigned char* inputs(unsigned char* shared, int buffer) {
     constexpr Col2im own = col2im_of<Problem, Plan>();
@@ -137,13 +128,17 @@ struct Col2imKernel {
                                         unsigned together) const {
     constexpr Col2im own = col2im_of<Problem, Plan>();
     constexpr Index positions = Problem::d.input * Problem::h.input * Problem::w.input;
-    if (ahead.number < unsigned(own.tile.tiles)) {
-      const Stored* const from = input + ahead.at.image * Problem::in_channels * positions +
-                                 ahead.at.group * own.tile.ic * (last ? 1 : positions);
+#pragma unroll 1
+    for (; ahead.tile < unsigned(own.tile.tiles); ahead.next_tile(together)) {
+      const At at(kept(ahead.tile));
+      const Rows rows(at);
+      if (rows.planes == 0) continue;
+      const Stored* const from = input + at.image * Problem::in_channels * positions +
+                                 at.group * own.tile.ic * (last ? 1 : positions);
       StageRows<Problem, Plan>{from, inputs(shared, buffer), ahead.plane,
-                               ahead.chunk * Rows::chunk_rows,
-                               ahead.stage * int(own.stage_words * own.tile.per_word)}(ahead.rows);
-      ahead.next_stage(together);
+                               ahead.stage * int(own.stage_words * own.tile.per_word)}(rows);
+      ahead.next_stage(rows, together);
+      break;
     }
     commit_copies();
   }
@@ -158,7 +153,7 @@ struct Col2imKernel {
     commit_copies();
   }
 
-  static __device__ __forceinline__ void clear(typename Sums::Contributions& sums) {
+  static __device__ __forceinline__ void clear(typename Contributed::Products& sums) {
 #pragma unroll
     for (int c = 0; c < column_tiles; ++c) {
 #pragma unroll
@@ -228,7 +223,7 @@ struct Col2imKernel {
 
   /// Adds the products of a warp's positions with the weights of a stage.
   static __device__ __forceinline__ void multiply(unsigned char* shared, int buffer, int stage,
-                                                  typename Sums::Contributions& sums) {
+                                                  typename Contributed::Products& sums) {
     using PackedColumns = typename Multiply::Columns::Packed;
     constexpr int parts = Multiply::parts;
     // So many tiles of columns at once: what is added to one sum has others between.
@@ -262,7 +257,7 @@ struct Col2imKernel {
   }
   template <int part, int count>
   static __device__ __forceinline__ void add_part(
-      typename Sums::Contributions& sums, int first,
+      typename Contributed::Products& sums, int first,
       const typename Multiply::Columns::Packed (&words)[count],
       const typename Multiply::Cells (&a)[position_tiles]) {
 #pragma unroll

@@ -1,18 +1,15 @@
-// The inputs that reach a tile of the col2im_mma family: rows along w, those that exist, chunk by
-// chunk, and how a chunk is staged: as it lies in memory, channels first as rows of each channel,
+// The inputs that reach a tile of the col2im_mma family: rows along w, those that exist, plane by
+// plane, and how a plane is staged: as it lies in memory, channels first as rows of each channel,
 // channels last as words of each position. What is staged beside the inputs themselves does no
-// harm: only the contributions of positions that exist are added up.
+// harm: only the contributions of positions that exist are gathered.
 #pragma once
 
 namespace phaseconv {
 
-/// Rows of inputs that reach a tile: so many in each plane, in chunks, and where rows begin.
+/// Rows of inputs that reach a tile: so many in each plane, and where rows begin.
 template <class Problem, class Plan>
 struct InputRows {
-  // Of a chunk: planes, rows of each of them, all rows.
-  static constexpr int chunk_planes = int(col2im_of<Problem, Plan>().chunk_planes);
-  static constexpr int chunk_rows = int(col2im_of<Problem, Plan>().plane_rows);
-  static constexpr int together = chunk_planes * chunk_rows;
+  static constexpr int most_rows = int(tiling_of<Problem, Plan>().in_h);  ///< of a plane
 
   int first_d, first_h, planes, plane_rows, first_w;
 
@@ -22,14 +19,6 @@ struct InputRows {
     clip<Problem::d>(at.d.cell, int(Plan::box_d), first_d, planes);
     clip<Problem::h>(at.h.cell, int(Plan::box_h), first_h, plane_rows);
     first_w = own.whole_rows ? 0 : (at.w.cell - int(w.max_shift())) & -int(own.unit);
-  }
-  /// Chunks of a plane; one, without rows, where there are none.
-  __device__ __forceinline__ int chunks() const {
-    return plane_rows > chunk_rows ? (plane_rows + chunk_rows - 1) / chunk_rows : 1;
-  }
-  /// Whether a row of a chunk exists, whose first row is that `row` of that `plane`.
-  __device__ __forceinline__ bool exists(int plane, int row, int number) const {
-    return plane + number / chunk_rows < planes && row + number % chunk_rows < plane_rows;
   }
 
  private:
@@ -51,8 +40,8 @@ struct StageRows {
 
   const Stored* input;  ///< of the tile's image and group
   unsigned char* staged;
-  int plane, first_row;  ///< counted from the tile's first ones
-  int first_channel;     ///< of the group
+  int plane;          ///< counted from the tile's first one
+  int first_channel;  ///< of the group
 
   /// Starts to copy.
   __device__ __forceinline__ void operator()(const Rows& rows) const {
@@ -73,7 +62,7 @@ struct StageRows {
   static constexpr int size = int(sizeof(Stored));
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
   static constexpr int row = int(col2im_of<Problem, Plan>().row);
-  static constexpr int rows_together = Rows::together;
+  static constexpr int most_rows = Rows::most_rows;
   static constexpr int ic = int(tiling_of<Problem, Plan>().ic);
   static constexpr int channels = int(col2im_of<Problem, Plan>().stage_words) * per_word;
   static constexpr int pitch = int(col2im_of<Problem, Plan>().pitch);
@@ -86,12 +75,9 @@ struct StageRows {
   __device__ __forceinline__ bool aligned(int bytes) const {
     return reinterpret_cast<unsigned long long>(input) % bytes == 0;
   }
-  /// Of the chunk's first row; nothing may be there.
+  /// Of the plane's first row; nothing may be there.
   __device__ __forceinline__ const Stored* first_input(const Rows& rows) const {
-    return input + (rows.first_d + plane) * from_d + (rows.first_h + first_row) * from_h;
-  }
-  static __device__ __forceinline__ Index from_row(int number) {
-    return number / Rows::chunk_rows * from_d + number % Rows::chunk_rows * from_h;
+    return input + (rows.first_d + plane) * from_d + rows.first_h * from_h;
   }
   static __device__ __forceinline__ bool exists_w(int w) {
     return unsigned(w) < unsigned(Problem::w.input);
@@ -103,8 +89,8 @@ struct StageRows {
   __device__ __forceinline__ void copy(const Rows& rows) const {
     constexpr int count = bytes / size;  // elements of a piece
     constexpr int pieces = last ? channels / count : (row + count - 1) / count;
-    constexpr int own_rows = last ? row : rows_together;
-    constexpr int all = pieces * own_rows, others = last ? rows_together : channels;
+    constexpr int own_rows = last ? row : most_rows;
+    constexpr int all = pieces * own_rows, others = last ? most_rows : channels;
     // Of the threads so many for each of the others.
     constexpr int team = all < threads ? team_of(all) : threads;
     constexpr int turns = (all + team - 1) / team;
@@ -120,14 +106,14 @@ struct StageRows {
         Stored* const to = reinterpret_cast<Stored*>(staged) + second * (pitch * per_word) + piece;
 #pragma unroll 4
         for (int other = int(threadIdx.x) / team; other < others; other += threads / team) {
-          const bool exists = there && rows.exists(plane, first_row, other);
+          const bool exists = there && other < rows.plane_rows;
           copy_to_shared<bytes>(to + other * (row * pitch * per_word),
-                                exists ? from + from_row(other) : input, exists);
+                                exists ? from + other * from_h : input, exists);
         }
       } else {
         const int w = rows.first_w + piece;
-        const bool there = rows.exists(plane, first_row, second) && exists_w(w);
-        const Stored* from = first_input(rows) + from_row(second) + w +
+        const bool there = second < rows.plane_rows && exists_w(w);
+        const Stored* from = first_input(rows) + second * from_h + w +
                              (first_channel + int(threadIdx.x) / team) * from_channel;
         Stored* to = reinterpret_cast<Stored*>(staged) + second * row + piece +
                      int(threadIdx.x) / team * pitch;
@@ -156,12 +142,12 @@ struct StageRows {
   /// Channels last, word by word from elements that lie anywhere.
   __device__ __forceinline__ void gather(const Rows& rows) const {
     constexpr int words = channels / per_word;
-    for (int each = threadIdx.x; each < rows_together * row * words; each += threads) {
+    for (int each = threadIdx.x; each < most_rows * row * words; each += threads) {
       const int word = each % words, second = each / words % row, other = each / (words * row);
       const int w = rows.first_w + second, channel = first_channel + word * per_word;
-      const bool there = rows.exists(plane, first_row, other) && exists_w(w);
+      const bool there = other < rows.plane_rows && exists_w(w);
       unsigned value = 0;
-      const Stored* const from = first_input(rows) + from_row(other) + w * from_w + channel;
+      const Stored* const from = first_input(rows) + other * from_h + w * from_w + channel;
 #pragma unroll
       for (int i = 0; i < per_word; ++i) {
         if (!there || channel + i >= ic) continue;
