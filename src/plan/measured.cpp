@@ -164,6 +164,12 @@ constexpr Measured kMeasured[] = {
     {"sm_90a", "ic64,oc64,g64,i64x64x64,k3,s2,p1,bias,f16",
      "phase_fma:fused3,cells16,threads64,box1x16x64,groups1",
      "1.13x over phase_fma:fused3,cells16,threads256,box1x64x64,groups1"},
+    {"sm_90a", "n100,ic256,oc256,i14x14,k2,s2,bias,f16",
+     "phase_stream:cells128,threads512,box1x14x14,block32,columns128,groups1,inputs64,buffers2,"
+     "slots4,resident1",
+     "1.45x over "
+     "phase_stream:cells64,threads512,box1x8x14,block64,columns256,groups1,inputs64,buffers2,"
+     "slots8,resident1"},
     {"sm_90a", "n100,ic256,oc256,i14x14,k2,s2,bias,f16,cl",
      "phase_stream:cells64,threads384,box1x8x14,block64,columns256,groups1,inputs64,buffers2,"
      "slots8,resident1",
@@ -273,22 +279,34 @@ constexpr Measured kMeasured[] = {
      "1.28x over "
      "phase_stream:cells64,threads512,box2x2x32,lead1x1x1,block32,columns256,groups1,inputs32,"
      "buffers2,slots4,resident1"},
+    {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias",
+     "phase_stream:cells64,threads512,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs8,"
+     "buffers2,slots8,resident1",
+     "1.17x over "
+     "phase_stream:cells64,threads512,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs16,"
+     "buffers2,slots5,resident1"},
     {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias,cl",
      "phase_stream:cells64,threads384,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs8,"
      "buffers2,slots9,resident1",
      "1.69x over "
      "phase_stream:cells64,threads512,box2x2x24,lead1x1x1,block16,columns128,groups1,inputs32,"
      "buffers2,slots4,resident1"},
+    {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias,f16",
+     "phase_stream:cells64,threads512,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs32,"
+     "buffers2,slots4,resident1",
+     "1.19x over "
+     "phase_stream:cells64,threads512,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs64,"
+     "buffers2,slots4,resident1"},
     {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias,f16,cl",
-     "phase_stream:cells64,threads256,box1x2x24,lead1x1x1,block16,columns128,groups1,inputs32,"
-     "buffers2,slots4,resident2",
-     "1.17x over "
+     "phase_stream:cells128,threads512,box2x4x24,lead1x1x1,block16,columns128,groups1,inputs16,"
+     "buffers2,slots4,resident1",
+     "1.21x over "
      "phase_stream:cells64,threads512,box2x2x24,lead1x1x1,block16,columns128,groups1,inputs64,"
      "buffers2,slots4,resident1"},
     {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias,tf32,cl",
      "phase_stream:cells64,threads256,box1x2x24,lead1x1x1,block16,columns128,groups1,inputs32,"
      "buffers2,slots3,resident2",
-     "1.22x over "
+     "1.24x over "
      "phase_stream:cells64,threads512,box2x2x24,lead1x1x1,block16,columns128,groups1,inputs32,"
      "buffers2,slots7,resident1"},
     {"sm_90a", "n4,ic96,oc48,i24x24x24,k2,s2,cl",
@@ -329,6 +347,12 @@ constexpr Measured kMeasured[] = {
      "resident2",
      "1.13x over "
      "phase_wgmma:cells64,threads512,box2x8x48,lead1x0x1,block8,columns64,groups1,inputs8,buffers1,"
+     "resident1"},
+    {"sm_90a", "n8,ic32,oc32,g4,i12x24x48,k3x5x7,s2,p1x2x3,op1,f16,cl",
+     "phase_mma:cells32,threads384,box1x2x48,lead1x0x1,block8,columns64,groups4,inputs8,buffers1,"
+     "resident1",
+     "1.13x over "
+     "phase_wgmma:cells64,threads512,box1x2x48,lead1x0x1,block8,columns64,groups4,inputs8,buffers1,"
      "resident1"},
     {"sm_90a", "n8,ic48,oc48,i64x64x64,k3,f16",
      "phase_wgmma:cells256,threads384,box2x4x66,block48,columns48,groups1,inputs8,buffers1,"
