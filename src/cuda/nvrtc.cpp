@@ -14,6 +14,8 @@
 namespace phaseconv::cuda {
 namespace {
 
+// RTLD_NODELETE: a compiler with threads and exit handlers of its own is not safe to unload.
+constexpr int kOpen = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE;
 constexpr int kOldestMajor = 12;  // the first that compiles C++20
 constexpr int kBuiltinOperationFailure = 7;
 
@@ -67,10 +69,8 @@ Nvrtc::Nvrtc(const std::vector<Candidate>& candidates) : NvrtcFunctions{} {
 }
 
 std::string Nvrtc::open(const Candidate& candidate) {
-  // RTLD_NODELETE: a compiler with threads and exit handlers of its own is not safe to unload.
-  const int flags = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE;
   void* const library =
-      dlopen(candidate.library.c_str(), flags | (candidate.only_if_loaded ? RTLD_NOLOAD : 0));
+      dlopen(candidate.library.c_str(), kOpen | (candidate.only_if_loaded ? RTLD_NOLOAD : 0));
   if (library == nullptr) {
     const char* const error = dlerror();
     std::string reason = error == nullptr ? "not loaded" : error;
@@ -99,11 +99,6 @@ std::string Nvrtc::open(const Candidate& candidate) {
   if (nvrtcVersion(&major_, &minor_) != 0) return "does not tell its version";
   if (major_ < kOldestMajor) return "is NVRTC " + version() + "; 12.0 or newer is needed";
   path_ = path_of(library, candidate.library);
-  // NVRTC opens its builtins by name at the first compilation. It looks beside itself only where
-  // the loader sees that it is NVRTC that asks, which an interposed dlopen (a sanitizer's) hides:
-  // so they are loaded from there already. Without them compiling fails, and says so.
-  const std::string folder = path_.substr(0, path_.rfind('/') + 1);
-  dlopen((folder + "libnvrtc-builtins.so." + version()).c_str(), flags);
   return {};
 }
 
@@ -136,6 +131,11 @@ std::vector<std::string> Nvrtc::options(const std::string& arch) {
 Nvrtc::Output Nvrtc::compile(const std::string& source, const std::string& name,
                              const std::string& arch) const {
   require(arch);
+  // NVRTC opens its builtins by name at the first compilation. It looks beside itself only where
+  // the loader sees that it is NVRTC that asks, which an interposed dlopen (a sanitizer's) hides:
+  // so they are loaded from there already. Without them compiling fails, and says so.
+  dlopen((path_.substr(0, path_.rfind('/') + 1) + "libnvrtc-builtins.so." + version()).c_str(),
+         kOpen);
   const std::string who = "NVRTC " + version() + " (" + path_ + ")";
   const auto check = [&](int result, const char* attempt) {
     if (result == 0) return;
