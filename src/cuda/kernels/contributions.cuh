@@ -96,7 +96,10 @@ struct Contributions {
         to.for_each(at, [&](int number, int channel, Index offset, bool exists) {
           float value = number < 0 ? 0.0f : sums[i][0][number];
           zero = fmaf(value, 0.0f, zero);
-          if (Problem::bias) value += Element::value(__ldg(bias + at.first_channel() + channel));
+          if (Problem::bias) {
+            const int own = channel < at.channels() ? channel : 0;
+            value += Element::value(__ldg(bias + at.first_channel() + own));
+          }
           if (exists) output[offset] = Element::rounded(value);
         });
         if (zero != 0.0f) {
