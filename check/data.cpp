@@ -57,15 +57,15 @@ float normal_like(std::uint64_t bits) {
 }
 
 float special_value(std::uint64_t bits, DataType type) {
-  const float infinity = std::numeric_limits<float>::infinity();
+  const float infinite = std::numeric_limits<float>::infinity();
   const float huge = type == DataType::f16 ? 60000.0f : 3e38f;
   switch (bits % 8) {
     case 0:
       return std::numeric_limits<float>::quiet_NaN();
     case 1:
-      return infinity;
+      return infinite;
     case 2:
-      return -infinity;
+      return -infinite;
     case 3:
       return huge;
     case 4:

@@ -4,7 +4,11 @@
 
 // Register tiles are arrays of vectors, which the vectors of unknown length of SVE and RVV cannot
 // form; those machines run NEON or the scalar code.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3)
+#ifndef PHASECONV_LEFT_OUT
+#define PHASECONV_LEFT_OUT 0
+#endif
+#define HWY_DISABLED_TARGETS \
+  (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_SSSE3 | PHASECONV_LEFT_OUT)
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/kernels-inl.h"
