@@ -4,6 +4,7 @@
 // warp_matrices.cuh are in files of the same names with host_ before them, which take their place.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -71,15 +72,18 @@ inline std::size_t __cvta_generic_to_shared(const void* pointer) {
   return static_cast<const unsigned char*>(pointer) - phaseconv::shared;
 }
 
-/// The threads of a block.
+/// The threads of a block. Once begun, they change places by _setjmp and _longjmp: swapcontext asks
+/// the system each time, which took most of the tests' time.
 namespace host {
 struct Thread {
-  ucontext_t context;
+  ucontext_t start;
+  jmp_buf place;
+  bool begun = false;
   std::vector<unsigned char> stack = std::vector<unsigned char>(64 << 10);
   bool done = false;
 };
 inline std::vector<Thread> threads;
-inline ucontext_t turns;  ///< who says whose turn it is
+inline jmp_buf turns;  ///< of who says whose turn it is
 inline std::size_t current = 0;
 inline void (*body)() = nullptr;
 inline std::size_t shared_bytes = 0;  ///< of the present kernel
@@ -90,24 +94,31 @@ inline void begin() {
   body();
   threads[current].done = true;
   ++finished;
+  _longjmp(turns, 1);
+}
+/// Returns when the thread yields, or is done.
+__attribute__((noinline)) inline void give_turn(Thread& thread) {
+  if (_setjmp(turns) != 0) return;
+  if (thread.begun) _longjmp(thread.place, 1);
+  thread.begun = true;
+  setcontext(&thread.start);
 }
 /// Runs `body` in every thread of a block.
 inline void run_block() {
   threads.resize(blockDim.x);
   for (Thread& thread : threads) {
-    thread.done = false;
-    getcontext(&thread.context);
-    thread.context.uc_stack.ss_sp = thread.stack.data();
-    thread.context.uc_stack.ss_size = thread.stack.size();
-    thread.context.uc_link = &turns;
-    makecontext(&thread.context, begin, 0);
+    thread.begun = thread.done = false;
+    getcontext(&thread.start);
+    thread.start.uc_stack.ss_sp = thread.stack.data();
+    thread.start.uc_stack.ss_size = thread.stack.size();
+    makecontext(&thread.start, begin, 0);
   }
   for (bool all_done = false; !all_done;) {
     all_done = true;
     for (current = 0; current < threads.size(); ++current) {
       if (threads[current].done) continue;
       threadIdx.x = static_cast<unsigned>(current);
-      swapcontext(&turns, &threads[current].context);
+      give_turn(threads[current]);
       all_done = all_done && threads[current].done;
     }
   }
@@ -116,7 +127,9 @@ inline void run_block() {
 
 namespace host {
 /// The other threads' turn.
-inline void yield() { swapcontext(&threads[current].context, &turns); }
+__attribute__((noinline)) inline void yield() {
+  if (_setjmp(threads[current].place) == 0) _longjmp(turns, 1);
+}
 
 /// A barrier of the threads [first, end) that are not done.
 struct Barrier {
