@@ -17,10 +17,6 @@ template <class Value>
 void store_shared_if(unsigned address, const Value& value, bool condition) {
   if (condition) std::memcpy(at_shared(address, sizeof value), &value, sizeof value);
 }
-template <class Value>
-void load_shared_if(Value& value, unsigned address, bool condition) {
-  if (condition) std::memcpy(&value, at_shared(address, sizeof value), sizeof value);
-}
 inline unsigned kept(unsigned value) { return value; }
 
 template <int bytes>

@@ -35,7 +35,6 @@ struct Col2im {
   Index row;                        ///< positions of a row as staged
   Index pitch;                      ///< as staged: elements from channel to channel, or words from
                                     ///< position to position (channels last)
-  Index staged_size;                ///< bytes of an element, or a word
   Index planes;                     ///< of cells that an input reaches
   Index plane_neighbours;           ///< of one shift along d
   Index sums;                       ///< outputs of a cell that taps reach
@@ -141,12 +140,10 @@ struct Col2im {
     thread_cells = parts(plane_cells, q.threads);
     if (p.channels_last) {
       // Two positions and four pieces of four words lie in 32 different banks.
-      staged_size = 4;
       pitch = congruent(stage_words, 16, 32);
       input_bytes = positions * pitch * 4;
     } else {
       // Four channels and eight words of positions, or eight channels of 16 bytes, do.
-      staged_size = size;
       pitch = size == 4 ? congruent(positions, 8, 32) : congruent(positions, 8, 16);
       input_bytes = stage_words * tile.per_word * pitch * size;
     }

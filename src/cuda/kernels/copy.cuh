@@ -40,19 +40,6 @@ __device__ __forceinline__ void store_shared_if(unsigned address, const unsigned
     store_shared_if(address, word[0], condition);
   }
 }
-/// The same for reading: else the value stays.
-__device__ __forceinline__ void load_shared_if(float& value, unsigned address, bool condition) {
-  asm volatile("{.reg .pred p; setp.ne.u32 p, %2, 0; @p ld.shared.f32 %0, [%1];}"
-               : "+f"(value)
-               : "r"(address), "r"(unsigned(condition))
-               : "memory");
-}
-__device__ __forceinline__ void load_shared_if(float2& value, unsigned address, bool condition) {
-  asm volatile("{.reg .pred p; setp.ne.u32 p, %3, 0; @p ld.shared.v2.f32 {%0, %1}, [%2];}"
-               : "+f"(value.x), "+f"(value.y)
-               : "r"(address), "r"(unsigned(condition))
-               : "memory");
-}
 /// Keeps a value in its register: it is not worked out anew wherever it is used.
 __device__ __forceinline__ unsigned kept(unsigned value) {
   asm volatile("" : "+r"(value));
