@@ -172,7 +172,9 @@ extern "C" __global__ void reverse(const void* input, void* output) {
   const Context& context = Context::of(0);
   const auto compiled = cubin(kSource, context.target(), options);
   const Module module(context, *compiled);
-  const Kernel kernel(module, {"reverse", 1, kThreads, kThreads * 400});
+  LaunchShape shape{
+      .kernel = "reverse", .threads = kThreads, .shared_memory_bytes = kThreads * 400};
+  const Kernel kernel(module, shape);
   std::vector<float> values(kThreads);
   for (unsigned i = 0; i < kThreads; ++i) values[i] = static_cast<float>(i);
   const std::size_t bytes = kThreads * sizeof(float);
@@ -184,9 +186,8 @@ extern "C" __global__ void reverse(const void* input, void* output) {
   backend.copy_to_host(device, result.data(), output.get(), bytes);
   for (unsigned i = 0; i < kThreads; ++i) EXPECT_EQ(result[i], values[kThreads - 1 - i]);
 
-  const std::string many = message_of([&] {
-    Kernel(module, {"reverse", 1, kThreads, 100u << 20});
-  });
+  shape.shared_memory_bytes = 100u << 20;
+  const std::string many = message_of([&] { Kernel(module, shape); });
   EXPECT_TRUE(contains(many, "bytes of shared memory a block")) << many;
   EXPECT_TRUE(contains(message_of([&] { module.function("absent"); }), "finding kernel absent"));
   EXPECT_TRUE(contains(message_of([&] { Module(context, std::string(1000, 'x')); }),

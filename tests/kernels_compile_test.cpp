@@ -110,6 +110,24 @@ TEST_P(KernelsCompile, WithinTheSpillBudget) {
   }
 }
 
+TEST(CubinsCompile, OneForEachKernel) {
+  Options options = Options::from_environment();
+  options.cache_folder.clear();
+  const Problem problem = parse("ic1,oc1,i1,k1");
+  const Decision decision = decide(problem, typical_machine("sm_90a"), kernel_families(), "");
+  const KernelSource source = generate_source(problem, decision.plan());
+  try {
+    const Cubins made = cubins(source, "sm_90a", options);
+    const auto holds = [](const Cubin& cubin, const LaunchShape& kernel) {
+      return cubin->find(kernel.kernel) != std::string::npos;
+    };
+    EXPECT_TRUE(holds(made.run, source.run) && !holds(made.run, source.pack));
+    EXPECT_TRUE(holds(made.pack, source.pack) && !holds(made.pack, source.run));
+  } catch (const Unsupported& error) {
+    GTEST_SKIP() << "needs NVRTC, which ./run test installs: " << error.what();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Architectures, KernelsCompile,
                          ::testing::Range(0, static_cast<int>(std::size(kArchitectures))),
                          [](const auto& arch) { return std::string(kArchitectures[arch.param]); });

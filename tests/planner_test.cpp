@@ -132,7 +132,7 @@ TEST(Planner, EveryProblemHasADirectPlan) {
     const Decision decision = decide(problem, machine(), cuda::kernel_families(), "direct");
     EXPECT_EQ(decision.plan().family, "direct") << text;
     const cuda::KernelSource source = cuda::generate_source(problem, decision.plan());
-    EXPECT_NE(source.text.find("phaseconv_run"), std::string::npos);
+    EXPECT_NE(source.text().find("phaseconv_run"), std::string::npos);
     EXPECT_EQ(source.packed_bytes % sizeof(float), 0u);
   }
 }
@@ -179,7 +179,7 @@ TEST(Floor, IsTheLargerOfMemoryAndArithmetic) {
 TEST(Source, NamesTheProblemAndThePlan) {
   const Problem problem = parse("n2,ic6,oc4,g2,i5x6x7,k3x4x5,s2,p1,op1,bias,bf16,cl");
   const Plan plan{"direct", 1, 2, 2, 128};
-  const std::string text = cuda::generate_source(problem, plan).text;
+  const std::string text = cuda::generate_source(problem, plan).text();
   for (const char* expected :
        {"// n2,ic6,oc4,g2,i5x6x7,k3x4x5,s2,p1,op1,bias,bf16,cl\n",
         "// direct:fused1,oc2,cells2,threads128\n", "using Element = BF16;",
@@ -208,8 +208,8 @@ TEST(Source, TakesApartWhatSeveralProblemsShare) {
   EXPECT_EQ(first.run.kernel, "phaseconv_run_0");
   EXPECT_EQ(second.pack.kernel, "phaseconv_pack_1");
   for (const auto& [source, number] : {std::pair{&first, "_0"}, std::pair{&second, "_1"}}) {
-    EXPECT_TRUE(source->text.ends_with(source->generated));
-    EXPECT_NE(source->generated.find("namespace phaseconv::generated" + std::string(number)),
+    EXPECT_TRUE(source->text().ends_with(source->generated()));
+    EXPECT_NE(source->generated().find("namespace phaseconv::generated" + std::string(number)),
               std::string::npos);
   }
 }

@@ -63,10 +63,10 @@ int compile(const Invocation& invocation, const CompileOptions& arguments) {
     document["packed_bytes"] = compiled.source.packed_bytes;
     document["output"] = arguments.output;
     document["log"] = compiled.log;
-    if (arguments.source) document["source"] = compiled.source.text;
+    if (arguments.source) document["source"] = compiled.source.text();
     print_json(document);
   } else if (arguments.source) {
-    std::cout << compiled.source.text;
+    std::cout << compiled.source.text();
   } else {
     char line[200];
     std::snprintf(line, sizeof line,

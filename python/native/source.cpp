@@ -19,7 +19,7 @@ namespace {
 
 /// Every text that a `phaseconv_source` points into.
 struct Owner {
-  std::string problem, plan, reason, files, error;
+  std::string problem, plan, reason, files, generated, error;
   cuda::KernelSource source;
 };
 
@@ -56,6 +56,7 @@ void make(const char* text, const char* arch, const char* plan, const char* suff
   owner.problem = to_string(problem);
   owner.plan = to_string(decision.plan());
   owner.reason = decision.reason;
+  owner.generated = owner.source.generated();
   for (const std::string_view file : owner.source.files) owner.files += std::string(file) + "\n";
 
   out.sizes = describe(problem);
@@ -63,7 +64,7 @@ void make(const char* text, const char* arch, const char* plan, const char* suff
   out.plan = owner.plan.c_str();
   out.reason = owner.reason.c_str();
   out.files = owner.files.c_str();
-  out.generated = owner.source.generated.c_str();
+  out.generated = owner.generated.c_str();
   out.run = describe(owner.source.run);
   out.pack = describe(owner.source.pack);
   out.packed_bytes = owner.source.packed_bytes;

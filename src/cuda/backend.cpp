@@ -19,14 +19,15 @@ using namespace cuda;
 class CudaExecutable final : public Executable {
  public:
   CudaExecutable(Problem p, Device d, Decision chosen, const Context& context, std::string target,
-                 const KernelSource& source, const std::string& cubin)
+                 const KernelSource& source, const Cubins& compiled)
       : Executable(std::move(p), d, std::move(chosen)),
         context_(context),
         target_(std::move(target)),
         packed_bytes_(source.packed_bytes),
-        module_(context, cubin),
-        run_(module_, source.run),
-        pack_(module_, source.pack) {}
+        run_module_(context, *compiled.run),
+        pack_module_(context, *compiled.pack),
+        run_(run_module_, source.run),
+        pack_(pack_module_, source.pack) {}
 
   void pack(const void* weight, void* packed, Stream stream) const override {
     pack_.launch(stream, {weight, packed});
@@ -43,7 +44,7 @@ class CudaExecutable final : public Executable {
   const Context& context_;
   const std::string target_;
   const std::size_t packed_bytes_;
-  const Module module_;
+  const Module run_module_, pack_module_;
   const Kernel run_;
   const Kernel pack_;
 };
@@ -107,9 +108,9 @@ class CudaBackend final : public Backend {
     const Machine where = machine(device, options);
     Decision decision = decide(problem, where, options);
     const KernelSource source = generate_source(problem, decision.plan());
-    const auto compiled = cubin(source.text, where.target, options);
     return std::make_shared<const CudaExecutable>(problem, device, std::move(decision), context,
-                                                  where.target, source, *compiled);
+                                                  where.target, source,
+                                                  cubins(source, where.target, options));
   }
 
   std::shared_ptr<void> allocate(const Device& device, std::size_t bytes) const override {

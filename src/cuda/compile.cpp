@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <map>
 #include <mutex>
 #include <string_view>
@@ -26,8 +27,6 @@ std::string cache_key(const std::string& source, const std::string& arch, const 
 /// The cubins of this process. When it is full it starts anew: a program uses a few dozen.
 class MemoryCache {
  public:
-  using Cubin = std::shared_ptr<const std::string>;
-
   Cubin load(const std::string& key) {
     const std::lock_guard lock(mutex_);
     const auto found = cubins_.find(key);
@@ -131,7 +130,7 @@ Compiled compile(const Problem& problem, const std::string& arch, const Options&
   const Nvrtc nvrtc(options);
   Nvrtc::Output output;
   result.seconds =
-      seconds_of([&] { output = nvrtc.compile(result.source.text, kSourceName, arch); });
+      seconds_of([&] { output = nvrtc.compile(result.source.text(), kSourceName, arch); });
   result.cubin = std::move(output.cubin);
   result.log = std::move(output.log);
   for (const Resources& kernel : read_resources(result.log)) {
@@ -141,8 +140,7 @@ Compiled compile(const Problem& problem, const std::string& arch, const Options&
   return result;
 }
 
-std::shared_ptr<const std::string> cubin(const std::string& source, const std::string& arch,
-                                         const Options& options) {
+Cubin cubin(const std::string& source, const std::string& arch, const Options& options) {
   static MemoryCache memory;
   const Nvrtc nvrtc(options);
   const std::string key = cache_key(source, arch, nvrtc);
@@ -152,6 +150,13 @@ std::shared_ptr<const std::string> cubin(const std::string& source, const std::s
   std::string made = nvrtc.compile(source, kSourceName, arch).cubin;
   disk.store(key, made);
   return memory.store(key, std::move(made));
+}
+
+Cubins cubins(const KernelSource& source, const std::string& arch, const Options& options) {
+  // Where no thread can be had, one is compiled when it is asked for.
+  auto pack = std::async([&] { return cubin(source.text(source.pack), arch, options); });
+  Cubin run = cubin(source.text(source.run), arch, options);
+  return {.run = std::move(run), .pack = pack.get()};
 }
 
 Machine typical_machine(const std::string& arch) {

@@ -26,10 +26,17 @@ struct Compiled {
 /// old for the architecture, or fails.
 Compiled compile(const Problem& problem, const std::string& arch, const Options& options);
 
+using Cubin = std::shared_ptr<const std::string>;
+
 /// The cubin of a source: from memory, else from the disk cache, else compiled (and kept in both).
 /// Throws as `compile` does.
-std::shared_ptr<const std::string> cubin(const std::string& source, const std::string& arch,
-                                         const Options& options);
+Cubin cubin(const std::string& source, const std::string& arch, const Options& options);
+
+/// Those of both kernels, compiled at the same time.
+struct Cubins {
+  Cubin run, pack;
+};
+Cubins cubins(const KernelSource& source, const std::string& arch, const Options& options);
 
 /// A description of the architecture without a device: typical units and rates, for planning.
 Machine typical_machine(const std::string& arch);

@@ -128,50 +128,56 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
 
   KernelSource source;
   source.packed_bytes = static_cast<std::size_t>(sizes.packed_bytes);
-  source.run = {"phaseconv_run" + ending,
-                static_cast<unsigned>(std::min(sizes.blocks, kMostBlocks)),
-                static_cast<unsigned>(plan.threads),
-                static_cast<unsigned>(sizes.shared_bytes),
-                static_cast<unsigned>(plan.resident),
-                true};
-  const Index pack_blocks =
-      sizes.packed_bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
-  source.pack = {"phaseconv_pack" + ending,
-                 static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)), kPackThreads, 0};
-
-  const std::string space = "phaseconv::generated" + ending;
-  const std::string bounds = std::to_string(plan.threads) +
-                             (plan.resident > 0 ? ", " + std::to_string(plan.resident) : "");
-  source.generated =
-      "// " + to_string(problem) + "\n// " + to_string(plan) + "\nnamespace " + space + " {\n\n" +
+  const std::string space = "namespace phaseconv::generated" + ending;
+  const auto asserted = [](const char* name, Index value, const char* otherwise) {
+    return "static_assert(Kernel::" + std::string(name) + " == " + std::to_string(value) +
+           ", \"the host " + otherwise + "\");\n";
+  };
+  source.constants =
+      "// " + to_string(problem) + "\n// " + to_string(plan) + "\n" + space + " {\n\n" +
       problem_struct(problem, plan) + "\n" + plan_struct(family, problem, plan) +
       "\nusing Kernel = " + std::string(family.kernel) + "<TheProblem, ThePlan>;\n" +
-      "static_assert(Kernel::blocks == " + std::to_string(sizes.blocks) +
-      ", \"the host launches another number of blocks\");\n" +
-      "static_assert(Kernel::shared_bytes == " + std::to_string(sizes.shared_bytes) +
-      ", \"the host asks for another size of shared memory\");\n" +
-      "static_assert(Kernel::Packed::bytes == " + std::to_string(sizes.packed_bytes) +
-      ", \"the host allocates another size of packed weights\");\n\n" +
-      "extern \"C\" __global__ __launch_bounds__(" + bounds + ")\nvoid " + source.run.kernel +
-      R"((const Kernel::Stored* input, const Kernel::Packed::Word* packed,
+      asserted("blocks", sizes.blocks, "launches another number of blocks") +
+      asserted("shared_bytes", sizes.shared_bytes, "asks for another size of shared memory") +
+      asserted("Packed::bytes", sizes.packed_bytes, "allocates another size of packed weights") +
+      "\n";
+  source.closing = "}  // " + space + "\n";
+
+  const std::string bounds = std::to_string(plan.threads) +
+                             (plan.resident > 0 ? ", " + std::to_string(plan.resident) : "");
+  const std::string run = "phaseconv_run" + ending, pack = "phaseconv_pack" + ending;
+  source.run = {.kernel = run,
+                .definition = "extern \"C\" __global__ __launch_bounds__(" + bounds + ")\nvoid " +
+                              run +
+                              R"((const Kernel::Stored* input, const Kernel::Packed::Word* packed,
     const Kernel::Stored* bias, Kernel::Stored* output) {
   wait_for_earlier_kernels();
   Kernel{input, packed, bias, output}.run();
 }
 
-extern "C" __global__ void )" +
-      source.pack.kernel + R"((const Kernel::Stored* weight, Kernel::Packed::Word* packed) {
+)",
+                .blocks = static_cast<unsigned>(std::min(sizes.blocks, kMostBlocks)),
+                .threads = static_cast<unsigned>(plan.threads),
+                .shared_memory_bytes = static_cast<unsigned>(sizes.shared_bytes),
+                .resident = static_cast<unsigned>(plan.resident),
+                .early = true};
+  const Index pack_blocks =
+      sizes.packed_bytes / static_cast<Index>(sizeof(float)) / kPackThreads + 1;
+  source.pack = {.kernel = pack,
+                 .definition = "extern \"C\" __global__ void " + pack +
+                               R"((const Kernel::Stored* weight, Kernel::Packed::Word* packed) {
   Kernel::Packed::pack(weight, packed);
 }
 
-)" + "}  // namespace " +
-      space + "\n";
+)",
+                 .blocks = static_cast<unsigned>(std::min<Index>(pack_blocks, 4096)),
+                 .threads = kPackThreads};
 
   source.files = {"phases", "numbers", "axes", "stream"};
   std::ranges::copy(element_files(problem.type), std::back_inserter(source.files));
   std::ranges::copy(family.files, std::back_inserter(source.files));
-  for (const std::string_view file : source.files) source.text += numbered_text(file);
-  source.text += "#line 1 \"generated\"\n" + source.generated;
+  for (const std::string_view file : source.files) source.files_text += numbered_text(file);
+  source.files_text += "#line 1 \"generated\"\n";
   return source;
 }
 

@@ -10,9 +10,10 @@
 
 namespace phaseconv::cuda {
 
-/// One kernel of a module and the grid that runs it.
+/// One kernel of a source and the grid that runs it.
 struct LaunchShape {
-  std::string kernel;                ///< extern "C" name
+  std::string kernel = {};           ///< extern "C" name
+  std::string definition = {};       ///< what follows the constants
   unsigned blocks = 1;               ///< gridDim.x; the kernels loop where they need more
   unsigned threads = 1;              ///< blockDim.x
   unsigned shared_memory_bytes = 0;  ///< dynamic
@@ -22,16 +23,26 @@ struct LaunchShape {
   bool early = false;
 };
 
-/// A compilation unit with two kernels:
+/// The text of two kernels, in parts that compile with both of them or with one:
 ///   run(const void* input, const void* packed, const void* bias, void* output)
 ///   pack(const void* weight, void* packed)
 struct KernelSource {
-  std::string text;                     ///< complete: the files, then what is generated
   std::vector<std::string_view> files;  ///< names of the kernel files that it is made of, in order
-  std::string generated;                ///< constants and kernels of this problem and plan alone
+  std::string files_text;
+  std::string constants;  ///< of this problem and plan, in a namespace that `closing` ends
+  std::string closing;
   LaunchShape run;
   LaunchShape pack;
   std::size_t packed_bytes = 0;
+
+  /// What is of this problem and plan alone.
+  std::string generated() const { return constants + run.definition + pack.definition + closing; }
+  /// Complete, with both kernels.
+  std::string text() const { return files_text + generated(); }
+  /// Complete, with one of them.
+  std::string text(const LaunchShape& one) const {
+    return files_text + constants + one.definition + closing;
+  }
 };
 
 /// A family as the generator of sources knows it: what the planner asks for, and what goes into a

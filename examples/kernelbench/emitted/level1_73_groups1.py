@@ -1849,21 +1849,21 @@ struct Writer {
   template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
     if constexpr (has_bulk_copies) {
-      // A thread for each run: it asks for the bulk and writes the loose ends. Runs after each
-      // other go to different warps, as a warp's copies start one after the other.
-      constexpr int warps = Team::count / 32;
+      // The first of a run's lanes asks for the bulk, all of them write the loose ends. Runs after
+      // each other go to different warps, as a warp's copies start one after the other.
+      constexpr int warps = Team::count / 32, lanes = run_lanes(Team::count);
       static_assert(Team::count % 32 == 0);
-      for (int run = Team::number() % 32 * warps + Team::number() / 32; run < all_runs;
-           run += Team::count) {
+      const int lane = Team::number() % 32, own = lane % lanes;
+      for (int run = lane / lanes * warps + Team::number() / 32; run < all_runs;
+           run += Team::count / lanes) {
         const Run at(*this, run);
-        if (at.middle > 0) {
+        if (own == 0 && at.middle > 0) {
           bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
         }
-        const int end = at.head + at.middle;
 #pragma unroll 1
-        for (int i = 0; i < unit - 1; ++i) {
-          if (i < at.head) at.to[i] = at.from[i];
-          if (end + i < at.length) at.to[end + i] = at.from[end + i];
+        for (int i = own; i < at.length - at.middle; i += lanes) {
+          const int loose = i < at.head ? i : i + at.middle;
+          at.to[loose] = at.from[loose];
         }
       }
       commit_bulk_copies();
@@ -1906,6 +1906,12 @@ struct Writer {
   static constexpr int merged = int(tiling_of<Problem, Plan>().merged);
   /// Those of a whole box.
   static constexpr int all_runs = int(tiling_of<Problem, Plan>().runs);
+  /// Lanes for a run, at most as many as it can have loose ends: more where they would be idle.
+  static __device__ constexpr int run_lanes(int threads) {
+    int lanes = 1;
+    while (lanes < 2 * unit && all_runs * 2 * lanes <= threads) lanes *= 2;
+    return lanes;
+  }
   static __device__ __forceinline__ int extent(int axis) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     const Index extents[4] = {last ? tile.out_c : tile.out_w, last ? tile.out_w : tile.out_h,
