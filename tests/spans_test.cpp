@@ -67,7 +67,7 @@ TEST(Spans, StagedOutputsLieAsInMemoryAndApart) {
     for (const auto& [plan, refusal, seconds] : candidates(problem, machine, {family()})) {
       SCOPED_TRACE(std::string(text) + " " + to_string(plan));
       const Spans tile = spans(problem, plan);
-      const Index unit = 16 / tile.layer.element_bytes;
+      const Index unit = kSectorBytes / tile.layer.element_bytes;
       const Index to_h = tile.layer.w.output(), to_d = to_h * tile.layer.h.output();
       EXPECT_EQ((tile.y_h - to_h) % unit, 0);
       EXPECT_EQ((tile.y_d - to_d) % unit, 0);

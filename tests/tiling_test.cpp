@@ -148,7 +148,8 @@ TEST(Tiling, EveryWeightHasOneFragment) {
 
 TEST(Tiling, OutputsLieAsInMemoryModulo16Bytes) {
   for_each_tiling([](const Problem&, const Tiling& tile) {
-    const Index unit = 16 / tile.problem.element_bytes;
+    const Index unit = tile.output_unit;
+    EXPECT_EQ(unit * tile.problem.element_bytes % 16, 0);
     EXPECT_EQ((tile.y_d - tile.to_d) % unit, 0);
     EXPECT_EQ((tile.y_h - tile.to_h) % unit, 0);
     EXPECT_EQ((tile.y_w - tile.to_w) % unit, 0);

@@ -231,6 +231,9 @@ PHASECONV_FUNCTION Index round_up(Index value, Index unit) { return parts(value,
 PHASECONV_FUNCTION Index congruent(Index value, Index like, Index unit) {
   return value + ((like - value) % unit + unit) % unit;
 }
+/// What memory is written in: a bulk copy whose two sides are not alike modulo so many bytes asks
+/// for a quarter more of them, and is a third slower (docs/planning.md).
+inline constexpr Index kSectorBytes = 32;
 /// Bits that are set.
 PHASECONV_FUNCTION Index bits_of(unsigned mask) {
   Index count = 0;
@@ -453,9 +456,10 @@ struct Tiling {
   bool bulk;                  ///< a piece is one copy
   Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
-  // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
-  // what starts at an address modulo 16 there starts at the same one here; an axis that the box
-  // covers leaves no gap, so that runs of memory are runs here.
+  // Staged outputs, in elements. Strides are congruent to those in memory modulo a unit, 16 bytes
+  // or a sector, so that what starts at an address modulo that there starts at the same one here;
+  // an axis that the box covers leaves no gap, so that runs of memory are runs here.
+  Index output_unit;
   Index out_d, out_h, out_w, out_c;        ///< extents
   Index y_d, y_h, y_w, y_c;                ///< strides
   Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory
@@ -743,15 +747,29 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   const TilePlan& q = plan;
   const Phases d(p.d), h(p.h), w(p.w);
   const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
-  const Index unit = 16 / p.element_bytes;
   out_d = least(q.box_d * p.d.stride, size_d);
   out_h = least(q.box_h * p.h.stride, size_h);
   out_w = least(q.box_w * p.w.stride, size_w);
   out_c = q.group_block * q.channel_block;
   const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
   const bool all_c = out_c == p.out_channels;
+  if (p.channels_last) {
+    merged = !all_c ? 0 : !all_w ? 1 : !all_h ? 2 : 3;
+  } else {
+    merged = !all_w ? 0 : !all_h ? 1 : !all_d ? 2 : 3;
+  }
+  const Index last_extents[] = {out_c, out_w, out_h, out_d};
+  const Index first_extents[] = {out_w, out_h, out_d, out_c};
+  Index run = 1;
+  runs = 1;
+  for (Index axis = 0; axis < 4; ++axis) {
+    (axis <= merged ? run : runs) *= p.channels_last ? last_extents[axis] : first_extents[axis];
+  }
+  // Short runs are not worth the gaps.
+  const Index run_bytes = run * p.element_bytes;
+  const Index unit = (run_bytes < 4 * kSectorBytes ? 16 : kSectorBytes) / p.element_bytes;
+  output_unit = unit;
   to_batch = p.out_channels * size_d * size_h * size_w;
-  merged = 0;
   if (p.channels_last) {
     to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
     y_c = 1;
@@ -760,7 +778,6 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
     y_w = all_c ? to_w : congruent(out_c, to_w, unit);
     y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
     y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
-    if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
     output_elements = out_d * y_d;
   } else {
     to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
@@ -781,14 +798,7 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
         if (ways < best) best = ways, y_c = least_y_c + gap * unit;
       }
     }
-    if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
     output_elements = out_c * y_c;
-  }
-  const Index last_extents[] = {out_c, out_w, out_h, out_d};
-  const Index first_extents[] = {out_w, out_h, out_d, out_c};
-  runs = 1;
-  for (Index axis = merged + 1; axis < 4; ++axis) {
-    runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
   }
 }
 
@@ -879,7 +889,7 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const TileProblem& p = problem;
   const TilePlan& q = plan;
   const bool warpgroups = q.warpgroups;
-  const Index unit = 16 / p.element_bytes, all_words = q.group_block * words;
+  const Index all_words = q.group_block * words;
   const bool streams = q.slots > 0;
   weight_bytes = weight_words * 4;
   if (streams) {
@@ -899,7 +909,7 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const Index beyond = in_w + (p.element_bytes == 2 ? 39 : 0);
   raw_bytes = round_up(raw ? (all_words * per_word * raw_c + beyond) * p.element_bytes : 0, 128);
   output_at = raw_at + raw_buffers * raw_bytes;
-  output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
+  output_bytes = round_up((output_elements + output_unit) * p.element_bytes, 128);
   shared_bytes = output_at + output_buffers * output_bytes;
   // An instruction reads 64 positions of two chunks that lie x_word apart. compute-sanitizer takes
   // them for 2048 bytes in a row; so many are there.
@@ -1786,7 +1796,7 @@ struct Unit {
 }  // namespace phaseconv
 
 // The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie
-// as they will in memory: at the same offset modulo 16 bytes, and without gaps wherever the box
+// as they will in memory: at the same offset modulo a sector, and without gaps wherever the box
 // covers an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in
 // 16-byte stores, the few elements before and after it one by one. Every output is written once.
 
@@ -1805,6 +1815,7 @@ struct Writer {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
   static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of an aligned store
+  static constexpr int tile_unit = int(tiling_of<Problem, Plan>().output_unit);
 
   Stored* output;              ///< the block's first one in memory
   Stored* staged;              ///< the same one in shared memory
@@ -1814,7 +1825,7 @@ struct Writer {
   __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, int c, int d, int h,
                                     int w)
       : output(first),
-        staged(reinterpret_cast<Stored*>(shared) + misaligned(first)),
+        staged(reinterpret_cast<Stored*>(shared) + beyond<tile_unit>(first)),
         channels(c),
         size_d(d),
         size_h(h),
@@ -1831,8 +1842,8 @@ struct Writer {
     constexpr int count = int(tile.output_elements);
     if constexpr (!Problem::bias) {
       // What lies around the outputs does not matter.
-      float4* const all = reinterpret_cast<float4*>(staged - misaligned(output));
-      for (int at = threadIdx.x; at < int(parts(count + unit - 1, unit));
+      float4* const all = reinterpret_cast<float4*>(staged - beyond<tile_unit>(output));
+      for (int at = threadIdx.x; at < int(parts(count + tile_unit - 1, unit));
            at += int(Plan::threads)) {
         all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
       }
@@ -1935,13 +1946,15 @@ struct Writer {
         to += at * Writer::to(axis);
         from += at * Writer::from(axis);
       }
-      head = int(least((unit - misaligned(to)) % unit, length));
+      head = int(least((unit - beyond<unit>(to)) % unit, length));
       middle = (length - head) / unit * unit;
     }
   };
 
-  static __device__ __forceinline__ int misaligned(const Stored* pointer) {
-    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % unit);
+  /// Elements since the last one that lies at a multiple of so many.
+  template <int elements>
+  static __device__ __forceinline__ int beyond(const Stored* pointer) {
+    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % elements);
   }
 };
 
@@ -3844,7 +3857,7 @@ struct ThePlan {
 
 using Kernel = PhaseStream<TheProblem, ThePlan>;
 static_assert(Kernel::blocks == 4624, "the host launches another number of blocks");
-static_assert(Kernel::shared_bytes == 220672, "the host asks for another size of shared memory");
+static_assert(Kernel::shared_bytes == 223744, "the host asks for another size of shared memory");
 static_assert(Kernel::Packed::bytes == 221184, "the host allocates another size of packed weights");
 
 extern "C" __global__ __launch_bounds__(384, 1)
@@ -3875,7 +3888,7 @@ const Grid packs[] = {
     {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_pack_0), 217, 256, 0, 0},
 };
 const Grid runs[] = {
-    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 4624, 384, 220672, 1},
+    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 4624, 384, 223744, 1},
 };
 
 // Launches on a stream of a device; the device that is current stays so. Null, or what went wrong.

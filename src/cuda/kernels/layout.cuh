@@ -71,15 +71,29 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   const TilePlan& q = plan;
   const Phases d(p.d), h(p.h), w(p.w);
   const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
-  const Index unit = 16 / p.element_bytes;
   out_d = least(q.box_d * p.d.stride, size_d);
   out_h = least(q.box_h * p.h.stride, size_h);
   out_w = least(q.box_w * p.w.stride, size_w);
   out_c = q.group_block * q.channel_block;
   const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
   const bool all_c = out_c == p.out_channels;
+  if (p.channels_last) {
+    merged = !all_c ? 0 : !all_w ? 1 : !all_h ? 2 : 3;
+  } else {
+    merged = !all_w ? 0 : !all_h ? 1 : !all_d ? 2 : 3;
+  }
+  const Index last_extents[] = {out_c, out_w, out_h, out_d};
+  const Index first_extents[] = {out_w, out_h, out_d, out_c};
+  Index run = 1;
+  runs = 1;
+  for (Index axis = 0; axis < 4; ++axis) {
+    (axis <= merged ? run : runs) *= p.channels_last ? last_extents[axis] : first_extents[axis];
+  }
+  // Short runs are not worth the gaps.
+  const Index run_bytes = run * p.element_bytes;
+  const Index unit = (run_bytes < 4 * kSectorBytes ? 16 : kSectorBytes) / p.element_bytes;
+  output_unit = unit;
   to_batch = p.out_channels * size_d * size_h * size_w;
-  merged = 0;
   if (p.channels_last) {
     to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
     y_c = 1;
@@ -88,7 +102,6 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
     y_w = all_c ? to_w : congruent(out_c, to_w, unit);
     y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
     y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
-    if (all_c) merged = !all_w ? 1 : !all_h ? 2 : 3;
     output_elements = out_d * y_d;
   } else {
     to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
@@ -109,14 +122,7 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
         if (ways < best) best = ways, y_c = least_y_c + gap * unit;
       }
     }
-    if (all_w) merged = !all_h ? 1 : !all_d ? 2 : 3;
     output_elements = out_c * y_c;
-  }
-  const Index last_extents[] = {out_c, out_w, out_h, out_d};
-  const Index first_extents[] = {out_w, out_h, out_d, out_c};
-  runs = 1;
-  for (Index axis = merged + 1; axis < 4; ++axis) {
-    runs *= p.channels_last ? last_extents[axis] : first_extents[axis];
   }
 }
 
@@ -207,7 +213,7 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const TileProblem& p = problem;
   const TilePlan& q = plan;
   const bool warpgroups = q.warpgroups;
-  const Index unit = 16 / p.element_bytes, all_words = q.group_block * words;
+  const Index all_words = q.group_block * words;
   const bool streams = q.slots > 0;
   weight_bytes = weight_words * 4;
   if (streams) {
@@ -227,7 +233,7 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const Index beyond = in_w + (p.element_bytes == 2 ? 39 : 0);
   raw_bytes = round_up(raw ? (all_words * per_word * raw_c + beyond) * p.element_bytes : 0, 128);
   output_at = raw_at + raw_buffers * raw_bytes;
-  output_bytes = round_up((output_elements + unit) * p.element_bytes, 128);
+  output_bytes = round_up((output_elements + output_unit) * p.element_bytes, 128);
   shared_bytes = output_at + output_buffers * output_bytes;
   // An instruction reads 64 positions of two chunks that lie x_word apart. compute-sanitizer takes
   // them for 2048 bytes in a row; so many are there.

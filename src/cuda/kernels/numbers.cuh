@@ -14,6 +14,9 @@ PHASECONV_FUNCTION Index round_up(Index value, Index unit) { return parts(value,
 PHASECONV_FUNCTION Index congruent(Index value, Index like, Index unit) {
   return value + ((like - value) % unit + unit) % unit;
 }
+/// What memory is written in: a bulk copy whose two sides are not alike modulo so many bytes asks
+/// for a quarter more of them, and is a third slower (docs/planning.md).
+inline constexpr Index kSectorBytes = 32;
 /// Bits that are set.
 PHASECONV_FUNCTION Index bits_of(unsigned mask) {
   Index count = 0;

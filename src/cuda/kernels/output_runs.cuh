@@ -1,5 +1,5 @@
 // A block's outputs with channels first, on their way through shared memory: they lie there as they
-// will in memory, at the same offset modulo 16 bytes and without gaps where the box covers an axis.
+// will in memory, at the same offset modulo a sector and without gaps where the box covers an axis.
 // Whole runs leave it, their aligned middle in bulk (sm_90 and later) or in 16-byte stores, the few
 // elements around it one by one.
 //
@@ -29,7 +29,7 @@ struct OutputRuns {
     constexpr Spans tile = spans_of<Problem, Plan>();
     output = image + box.group * tile.oc * to_c + box.d * Problem::d.stride * to_d +
              box.h * Problem::h.stride * to_h + box.w * Problem::w.stride;
-    staged = reinterpret_cast<Stored*>(shared) + misaligned(output);
+    staged = reinterpret_cast<Stored*>(shared) + beyond<int(kSectorBytes / sizeof(Stored))>(output);
     channels = int(least(Problem::groups - group, Plan::group_block) * tile.oc);
     size_d = outputs<Problem::d>(d, Plan::box_d);
     size_h = outputs<Problem::h>(h, Plan::box_h);
@@ -73,7 +73,7 @@ struct OutputRuns {
       const Stored* const from = staged + offset(channel, o_d, o_h, 0);
       const int length = size_w * (merged < 1 ? 1 : size_h) * (merged < 2 ? 1 : size_d) *
                          (merged < 3 ? 1 : channels);
-      const int head = int(least((unit - misaligned(to)) % unit, length));
+      const int head = int(least((unit - beyond<unit>(to)) % unit, length));
       const int middle = (length - head) / unit * unit;
       if constexpr (has_bulk_copies) {
         if (own == 0 && middle > 0) {
@@ -97,8 +97,10 @@ struct OutputRuns {
   static __device__ __forceinline__ int outputs(int span, Index box) {
     return int(least(axis.output() - span * axis.stride, box * axis.stride));
   }
-  static __device__ __forceinline__ int misaligned(const Stored* pointer) {
-    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % unit);
+  /// Elements since the last one that lies at a multiple of so many.
+  template <int elements>
+  static __device__ __forceinline__ int beyond(const Stored* pointer) {
+    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % elements);
   }
 };
 

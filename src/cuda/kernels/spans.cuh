@@ -62,7 +62,7 @@ struct Spans {
   // Packed weights: see GroupWeights.
   Index plane_words, flags_at, packed_bytes;
   // Outputs as staged with channels first: strides in elements, congruent to those of memory modulo
-  // 16 bytes, and the axes that a run of memory holds whole (w; w and h; w, h and d).
+  // a sector, and the axes that a run of memory holds whole (w; w and h; w, h and d).
   Index y_h = 0, y_d = 0, y_c = 0, merged = 0, shared_bytes = 0;
 
   PHASECONV_FUNCTION Spans(const Layer& l, const Choice& p) : layer(l), plan(p) {
@@ -84,7 +84,7 @@ struct Spans {
     packed_bytes = (flags_at + l.groups) * 4;
 
     if (!l.channels_last) {
-      const Index unit = 16 / l.element_bytes;
+      const Index unit = kSectorBytes / l.element_bytes;
       const Index to_d = l.h.output() * l.w.output();
       const bool all_w = p.box_w >= w.spans(), all_h = all_w && p.box_h >= h.spans(),
                  all_d = all_h && p.box_d >= d.spans();

@@ -137,9 +137,10 @@ struct Tiling {
   bool bulk;                  ///< a piece is one copy
   Index raw_h, raw_d, raw_c;  ///< strides, in elements
 
-  // Staged outputs, in elements. Strides are congruent to those in memory modulo 16 bytes, so that
-  // what starts at an address modulo 16 there starts at the same one here; an axis that the box
-  // covers leaves no gap, so that runs of memory are runs here.
+  // Staged outputs, in elements. Strides are congruent to those in memory modulo a unit, 16 bytes
+  // or a sector, so that what starts at an address modulo that there starts at the same one here;
+  // an axis that the box covers leaves no gap, so that runs of memory are runs here.
+  Index output_unit;
   Index out_d, out_h, out_w, out_c;        ///< extents
   Index y_d, y_h, y_w, y_c;                ///< strides
   Index to_batch, to_d, to_h, to_w, to_c;  ///< strides in memory

@@ -1,5 +1,5 @@
 // The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie
-// as they will in memory: at the same offset modulo 16 bytes, and without gaps wherever the box
+// as they will in memory: at the same offset modulo a sector, and without gaps wherever the box
 // covers an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in
 // 16-byte stores, the few elements before and after it one by one. Every output is written once.
 #pragma once
@@ -19,6 +19,7 @@ struct Writer {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
   static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of an aligned store
+  static constexpr int tile_unit = int(tiling_of<Problem, Plan>().output_unit);
 
   Stored* output;              ///< the block's first one in memory
   Stored* staged;              ///< the same one in shared memory
@@ -28,7 +29,7 @@ struct Writer {
   __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, int c, int d, int h,
                                     int w)
       : output(first),
-        staged(reinterpret_cast<Stored*>(shared) + misaligned(first)),
+        staged(reinterpret_cast<Stored*>(shared) + beyond<tile_unit>(first)),
         channels(c),
         size_d(d),
         size_h(h),
@@ -45,8 +46,8 @@ struct Writer {
     constexpr int count = int(tile.output_elements);
     if constexpr (!Problem::bias) {
       // What lies around the outputs does not matter.
-      float4* const all = reinterpret_cast<float4*>(staged - misaligned(output));
-      for (int at = threadIdx.x; at < int(parts(count + unit - 1, unit));
+      float4* const all = reinterpret_cast<float4*>(staged - beyond<tile_unit>(output));
+      for (int at = threadIdx.x; at < int(parts(count + tile_unit - 1, unit));
            at += int(Plan::threads)) {
         all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
       }
@@ -149,13 +150,15 @@ struct Writer {
         to += at * Writer::to(axis);
         from += at * Writer::from(axis);
       }
-      head = int(least((unit - misaligned(to)) % unit, length));
+      head = int(least((unit - beyond<unit>(to)) % unit, length));
       middle = (length - head) / unit * unit;
     }
   };
 
-  static __device__ __forceinline__ int misaligned(const Stored* pointer) {
-    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % unit);
+  /// Elements since the last one that lies at a multiple of so many.
+  template <int elements>
+  static __device__ __forceinline__ int beyond(const Stored* pointer) {
+    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % elements);
   }
 };
 
