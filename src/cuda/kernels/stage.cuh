@@ -108,24 +108,23 @@ struct Stage {
           unsigned(i_h + h) < unsigned(Problem::h.input) &&
           (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
           (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
-      // One address for all turns. From where nothing exists nothing is read.
-      const int lane = int(threadIdx.x) % lanes * count;
-      const Stored* const from =
-          there ? input + (own_group * tile.ic + own_channel) * from_channel + (i_d + d) * from_d +
-                      (i_h + h) * from_h + i_w + lane
-                : input;
+      // Where there is nothing, no address is formed from what is there.
+      const Stored* const from = there
+                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
+                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
+                                     : input;
       Staged* const to =
-          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h) + lane;
+          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
       // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
-#pragma unroll(rare ? 1 : turns <= 12 ? turns : 4)
+#pragma unroll(rare ? 1 : 4)
       for (int turn = 0; turn < turns; ++turn) {
-        const int x = turn * lanes * count;
-        if (x + lanes * count > in_w && x + lane >= in_w) continue;
-        const bool exists = there && unsigned(i_w + lane + x) < unsigned(Problem::w.input);
+        const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
+        if (in_w % (lanes * count) != 0 && x >= in_w) continue;
+        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
         if constexpr (bytes == 2) {
           to[x] = exists ? __ldg(from + x) : Stored(0);
         } else {
-          copy_to_shared<bytes>(to + x, from + x, exists);
+          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
         }
       }
     }
@@ -159,7 +158,7 @@ struct Stage {
                 : 0;  // channels of the group from here on
         const Stored* const own = from + own_group * tile.ic + channel;
         if constexpr (in_place) {
-          copy_to_shared<4 * count>(to + x, own, left > 0);
+          copy_to_shared<4 * count>(to + x, left > 0 ? own : input, left > 0);
         } else if constexpr (per_word == 2) {
           const unsigned lower = left > 0 ? unsigned(__ldg(own)) : 0u;
           const unsigned upper = left > 1 ? unsigned(__ldg(own + 1)) : 0u;
