@@ -146,7 +146,7 @@ TEST(Tiling, EveryWeightHasOneFragment) {
   });
 }
 
-TEST(Tiling, OutputsLieAsInMemoryModulo16Bytes) {
+TEST(Tiling, OutputsLieAsInMemoryModuloSectors) {
   for_each_tiling([](const Problem&, const Tiling& tile) {
     const Index unit = tile.output_unit;
     EXPECT_EQ(unit * tile.problem.element_bytes % 16, 0);

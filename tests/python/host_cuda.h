@@ -34,6 +34,9 @@ struct float2 {
 struct float4 {
   float x, y, z, w;
 };
+struct int2 {
+  int x, y;
+};
 struct uint2 {
   unsigned x, y;
 };
