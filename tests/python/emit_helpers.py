@@ -136,6 +136,7 @@ class HostLibrary:
             "c++",
             "-std=c++20",
             "-O1",
+            "-U_FORTIFY_SOURCE",  # Ubuntu's default, which takes a jump to another stack for a fault
             "-w",
             "-shared",
             "-fPIC",
