@@ -283,7 +283,7 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double turns = number(tile.tiles) / places;
   // The last turn is a short one for some.
   const double all = (turns < 1 ? 1 : turns + 0.5) * resident;
-  return all * std::pow(sum, 1 / kCycles.overlap) / clock + 3.5e-6;
+  return all * std::pow(sum, 1 / kCycles.overlap) / clock + launch_seconds(machine);
 }
 
 KernelFamily::Sizes sizes(const Problem& problem, const Plan& plan) {

@@ -135,7 +135,8 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   }
   // Blocks take turns; the last turn may be a short one.
   const double turns = std::ceil(number(tile.tiles) / (machine.units * resident)) * resident;
-  return std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) / clock + 3.5e-6;
+  return std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) / clock +
+         launch_seconds(machine);
 }
 
 std::string refusal(const Problem& problem, const Plan& plan, const Tiling& tile) {

@@ -172,7 +172,8 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
     sum += std::pow(busy, kCycles.overlap);
   }
   const double turns = std::ceil(number(tile.tiles) / (machine.units * resident)) * resident;
-  return (std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) + 3000) / clock + 3.5e-6;
+  return (std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) + 3000) / clock +
+         launch_seconds(machine);
 }
 
 /// The plans of a box: cells of a warpgroup, warpgroups that bring, blocks of a multiprocessor, and

@@ -23,6 +23,9 @@ struct LaunchShape {
   bool early = false;
 };
 
+/// What a call takes beside its work: less where kernels are launched early. Measured on an H100.
+double launch_seconds(const Machine& machine);
+
 /// The text of two kernels, in parts that compile with both of them or with one:
 ///   run(const void* input, const void* packed, const void* bias, void* output)
 ///   pack(const void* weight, void* packed)
