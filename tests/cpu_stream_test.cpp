@@ -13,9 +13,9 @@ namespace {
 
 // What is large enough to go past the caches, in every layout, with rows cut at both ends.
 TEST(CpuStream, LargeOutputsAreWhole) {
-  for (const char* text : {"ic1,oc3,i2x700x1999,k3,s2,p1", "ic4,oc4,g4,i30x90x200,k4,s2,p1",
-                           "ic2,oc24,i300x600,k2,s2,cl", "ic2,oc32,i300x600,k2,s2,cl",
-                           "ic2,oc24,i300x600,k2,s2", "ic3,oc3,g3,i900x1000,k3,s2,p1,cl"}) {
+  for (const char* text : {"ic1,oc3,i2x180x1999,k3,s2,p1", "ic4,oc4,g4,i15x45x200,k4,s2,p1",
+                           "ic2,oc24,i150x300,k2,s2,cl", "ic2,oc32,i150x300,k2,s2,cl",
+                           "ic2,oc24,i150x300,k2,s2", "ic3,oc3,g3,i450x500,k3,s2,p1,cl"}) {
     const Problem problem = parse(text);
     const check::Outcome outcome =
         check::verify(problem, Device::cpu(), {}, check::Fill::integers, 5, true);

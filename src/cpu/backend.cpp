@@ -174,35 +174,44 @@ class CpuBackend : public Backend {
     constexpr Index block = 1 << 16, blocks = 512;  // 128 MiB each way, beyond last-level caches
     constexpr std::size_t bytes = sizeof(float) * block * blocks;
     const std::shared_ptr<void> from = allocate_aligned(bytes), to = allocate_aligned(bytes);
-    double best = 0;
-    for (int round = 0; round < 5; ++round) {
-      const Clock::time_point start = Clock::now();
+    const auto source = static_cast<float*>(from.get()), target = static_cast<float*>(to.get());
+    parallel(blocks, [&](Index begin, Index end) {  // the pages' first touch
+      std::fill_n(source + begin * block, (end - begin) * block, 1.0f);
+      std::fill_n(target + begin * block, (end - begin) * block, 0.0f);
+    });
+    return best_rate([&] {
       parallel(blocks, [&](Index begin, Index end) {
-        float* target = static_cast<float*>(to.get()) + begin * block;
-        float* source = static_cast<float*>(from.get()) + begin * block;
-        if (round == 0) {  // the pages' first touch
-          std::fill_n(source, (end - begin) * block, 1.0f);
-          std::fill_n(target, (end - begin) * block, 0.0f);
-        }
         cpu::PendingLine pending;
-        k.stream({source}, 0, (end - begin) * block, target, pending);
+        k.stream({source + begin * block}, 0, (end - begin) * block, target + begin * block,
+                 pending);
         k.flush(pending);
       });
-      if (round > 0) best = std::max(best, 2 * double{bytes} / seconds_since(start));
-    }
-    return best;
+      return 2 * double{bytes};
+    });
   }
 
   static double multiply_rate(const cpu::Kernels& k, const ParallelFor& parallel, int threads) {
     constexpr Index repeats = 1'000'000;
-    double best = 0;
-    for (int round = 0; round < 10; ++round) {
+    return best_rate([&] {
       std::atomic<double> flops = 0;
-      const Clock::time_point start = Clock::now();
       parallel(threads * 4, [&](Index begin, Index end) {
         for (Index i = begin; i < end; ++i) flops.fetch_add(burn(k, repeats));
       });
-      best = std::max(best, flops.load() / seconds_since(start));
+      return flops.load();
+    });
+  }
+
+  /// The most that a round does in a second, of as many rounds as fit into a fifth of one, and two
+  /// at the least. A round returns how much it did.
+  template <class Round>
+  static double best_rate(Round&& round) {
+    constexpr double enough = 0.2;
+    const Clock::time_point begin = Clock::now();
+    double best = 0;
+    for (int done = 0; done < 2 || seconds_since(begin) < enough; ++done) {
+      const Clock::time_point start = Clock::now();
+      const double work = round();
+      best = std::max(best, work / seconds_since(start));
     }
     return best;
   }
