@@ -200,24 +200,29 @@ def test_products_of_streams_compute_it_too(problem, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("problem", "box"),
+    ("problem", "plan"),
     [
         (
             "n2,ic4,oc6,g2,i5x7x9,k3,s2,p1,bias",
-            "box1x4x9,lead1x1x1,block3,columns8,groups1,inputs2",
+            "threads128,box1x4x9,lead1x1x1,block3,columns8,groups1,inputs2",
         ),
-        ("ic16,oc8,g2,i9x4x8,k4,s2,p1,cl", "box1x4x8,lead1x1x1,block4,columns32,groups2,inputs8"),
+        (
+            "ic16,oc8,g2,i9x4x8,k4,s2,p1,cl",
+            "threads128,box1x4x8,lead1x1x1,block4,columns32,groups2,inputs8",
+        ),
         (
             "n2,ic16,oc6,i7x5x9,k5x3x2,s2,p2x1x0,bias,f16",
-            "box1x2x9,lead0x1x0,block6,columns32,groups1,inputs16",
+            "threads128,box1x2x9,lead0x1x0,block6,columns32,groups1,inputs16",
         ),
-        ("ic40,oc33,i30,k2,s3,bias,bf16,cl", "box1x1x16,block33,columns8,groups1,inputs40"),
+        (
+            "ic40,oc33,i30,k2,s3,bias,bf16,cl",
+            "threads320,box1x1x16,block33,columns8,groups1,inputs40",
+        ),
     ],
 )
 @pytest.mark.parametrize("buffers", [1, 2])
-def test_products_of_warps_compute_it_too(problem, box, buffers, tmp_path, monkeypatch):
-    threads = 320 if problem.startswith("ic40") else 128
-    plan = f"phase_mma:cells16,threads{threads},{box},buffers{buffers}"
+def test_products_of_warps_compute_it_too(problem, plan, buffers, tmp_path, monkeypatch):
+    plan = f"phase_mma:cells16,{plan},buffers{buffers}"
     products_compute_it_too(problem, plan, tmp_path, monkeypatch)
 
 
