@@ -2,6 +2,7 @@
 // program's own conformance tests (conformance.cmake) run them on every device and instruction set.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -18,13 +19,14 @@ struct Case {
 class Suites : public testing::TestWithParam<Case> {};
 
 TEST_P(Suites, KeepTheContractOnTheCpu) {
-  const std::string name = std::string("shapes/") + GetParam().suite + ".txt";
-  std::ifstream file(std::string(PHASECONV_SOURCE_DIR) + "/" + name);
+  const std::filesystem::path name = std::filesystem::path(PHASECONV_SOURCE_DIR) / "shapes" /
+                                     (GetParam().suite + std::string(".txt"));
+  std::ifstream file(name);
   ASSERT_TRUE(file.is_open()) << name;
   std::stringstream text;
   text << file.rdbuf();
   const check::Fill fill = GetParam().fill;
-  for (const Problem& problem : check::read_suite(text.str(), name)) {
+  for (const Problem& problem : check::read_suite(text.str(), name.string())) {
     const check::Outcome outcome =
         check::verify(problem, Device::cpu(), {}, fill, 1, fill == check::Fill::integers);
     EXPECT_TRUE(outcome.result.pass) << outcome.result.reason;
