@@ -3,8 +3,10 @@
 // long, is decided in packing.py. Only the stable interface of LibTorch is used here, so that one
 // binary serves PyTorch 2.11 and later, with and without CUDA.
 #include <dlfcn.h>
+#include <sys/mman.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -27,6 +29,22 @@ using torch::stable::Tensor;
 
 void check(AOTITorchError code, const char* attempt) {
   if (code != AOTI_TORCH_SUCCESS) throw Unsupported(std::string("PyTorch: ") + attempt + " failed");
+}
+
+/// A large output comes from the system for each call, and the faults of its new pages can take
+/// longer than the layer. All of it is about to be written: a page may be a huge one.
+void advise_huge_pages([[maybe_unused]] void* output, [[maybe_unused]] const Problem& problem) {
+#ifdef MADV_HUGEPAGE
+  constexpr std::size_t enough = std::size_t{1} << 25;  // what glibc never keeps
+  const std::size_t bytes =
+      static_cast<std::size_t>(problem.output_elements()) * element_size(problem.type);
+  if (bytes < enough) return;
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto start = reinterpret_cast<std::uintptr_t>(output);
+  const std::uintptr_t begin = (start + page - 1) / page * page;
+  const std::uintptr_t end = (start + bytes) / page * page;
+  static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));  // a hint
+#endif
 }
 
 // --- threads ------------------------------------------------------------------------------------
@@ -144,7 +162,9 @@ class Prepared {
               on_cpu ? aoti_torch_device_type_cpu() : aoti_torch_device_type_cuda(),
               on_cpu ? 0 : conv.device().ordinal, &output),
           "allocating the output");
-    return Tensor(output);
+    Tensor tensor(output);
+    if (on_cpu) advise_huge_pages(tensor.data_ptr(), conv.problem());
+    return tensor;
   }
 
   const TransposedConvolution conv;

@@ -149,6 +149,15 @@ def test_results_do_not_depend_on_threads():
     assert all(torch.equal(result, results[0]) for result in results)
 
 
+def test_large_outputs_are_whole():
+    """From 32 MiB on their memory is asked to be of huge pages, but for what is beside it."""
+    for size in (2048, 2049):  # a whole number of pages, and not
+        x, w = torch.randn(1, 1, size, size), torch.randn(1, 1, 1, 2)
+        ours = phaseconv.conv_transpose2d(x, w, stride=(1, 2))
+        assert ours.numel() * ours.element_size() >= 2**25
+        assert torch.equal(ours, F.conv_transpose2d(x, w, stride=(1, 2)))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex64], ids=str)
 def test_other_types_are_pytorchs(dtype, device, spy):
     x, w, b = data(2, device, dtype)
