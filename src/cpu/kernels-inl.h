@@ -132,8 +132,7 @@ HWY_INLINE void MultiplyRowTap(const RowProduct& p, const RowTap& tap, Index beg
 }
 
 #if HWY_TARGET != HWY_SCALAR
-/// The first `count` lanes, fewer than all, by halves: masked stores take tens of cycles on some
-/// processors.
+/// The first `count` lanes, fewer than all, by halves: masked stores are slow on some processors.
 template <class D>
 HWY_INLINE void StoreSome(D, hn::Vec<D> v, Index count, float* to) {
   if constexpr (hn::MaxLanes(D()) > 1) {
