@@ -1,6 +1,7 @@
 // Data for checks and benchmarks. Every element is a function of (seed, array, index) alone, in
 // integer arithmetic and at most one float32 rounding: the same on every machine and compiler.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -61,7 +62,9 @@ float special_value(std::uint64_t bits, DataType type) {
   const float huge = type == DataType::f16 ? 60000.0f : 3e38f;
   switch (bits % 8) {
     case 0:
-      return std::numeric_limits<float>::quiet_NaN();
+      // As processors make it, and with all bits set, as GPUs do.
+      return std::bit_cast<float>((bits & 8 ? 0x7fc00000u : 0x7fffffffu) |
+                                  static_cast<std::uint32_t>(bits >> 4 & 1) << 31);
     case 1:
       return infinite;
     case 2:

@@ -201,7 +201,7 @@ KernelFamily family() {
        outlines, offer},
       "PhaseMma",
       {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
-       "definition", "place", "stage", "writer", "epilogue", "block", "products_of_warps",
+       "definition", "place", "writer", "epilogue", "block", "stage", "products_of_warps",
        "phase_mma"},
       tile_sizes,
       tile_constants};

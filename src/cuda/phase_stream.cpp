@@ -113,23 +113,57 @@ std::vector<Plan> outlines(const Problem& problem, const Machine& machine) {
 
 /// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
 struct Cycles {
-  double narrow = 17;       ///< a matrix product, at least
-  double product = 5.4;     ///< the same, asked for by one warpgroup
-  double batch = 140;       ///< what waits for a batch of products
-  double load = 227;        ///< 32 chunks of 16 bytes made into operands, by a warp ...
-  double load_split = 237;  ///< ... in two parts ...
-  double load_last = 305;   ///< ... of channels last
-  double piece = 29;        ///< of inputs, for a warp
-  double staging = 878;     ///< of a stage, for the producers
-  double run = 199;         ///< of outputs, for a warp that takes them away
-  double weights = 53;      ///< bytes a cycle, of the second-level cache
-  double overlap = 1.93;    ///< exponent: all that is busy overlaps, but not wholly
+  double narrow;      ///< a matrix product, at least
+  double product;     ///< the same, asked for by one warpgroup
+  double step;        ///< inputs of a matrix product loaded as fragments ...
+  double step_split;  ///< ... in two parts
+  double batch;       ///< what waits for a batch of products ...
+  double batch_loop;  ///< ... in a loop
+  double tile;        ///< what a warpgroup does once
+  double load;        ///< of 32 chunks of 16 bytes, by a warp that brings them ...
+  double load_last;   ///< ... of channels last
+  double piece;       ///< of raw inputs, for a warp
+  double staging;     ///< of a stage, for the producers, beside the stages that are there
+  double run;         ///< of outputs, for a warp that takes them away
+  double weights;     ///< bytes a cycle, of the second-level cache
+  double slot;        ///< of a piece of weights, beside the pieces that are there
+  double overlap;     ///< exponent: all that is busy overlaps, but not wholly
 };
-constexpr Cycles kCycles;
+constexpr Cycles kWords = {.narrow = 13,
+                           .product = 12.5,
+                           .step = 42,
+                           .step_split = 70,
+                           .batch = 34,
+                           .batch_loop = 197,
+                           .tile = 520,
+                           .load = 131,
+                           .load_last = 262,
+                           .piece = 0,
+                           .staging = 765,
+                           .run = 80,
+                           .weights = 54,
+                           .slot = 200,
+                           .overlap = 1.94};
+constexpr Cycles kOperands = {.narrow = 17,
+                              .product = 5.4,
+                              .step = 0,
+                              .step_split = 0,
+                              .batch = 140,
+                              .batch_loop = 140,
+                              .tile = 0,
+                              .load = 227,
+                              .load_last = 305,
+                              .piece = 29,
+                              .staging = 878,
+                              .run = 199,
+                              .weights = 53,
+                              .slot = 0,
+                              .overlap = 1.93};
 
 /// `keeps`: all weights are there at a time.
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan, const Tiling& tile,
                bool keeps) {
+  const Cycles& cycles = tile.as_operands ? kOperands : kWords;
   const bool split = problem.type == DataType::f32;
   const bool last = problem.layout == Layout::channels_last;
   const auto number = [](Index value) { return static_cast<double>(value); };
@@ -137,42 +171,43 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double stages = number(tile.stages);
   const double products =
       number(tile.fragments / tile.product_tiles) * stages * cell_tiles * (split ? 3 : 1);
+  const double steps = number(tile.steps) * stages * cell_tiles;
   const double batches = std::ceil(number(tile.uses) / tile.steps_together()) * stages;
-  const double tensor = units * products * std::max(number(tile.product_tiles * 4), kCycles.narrow);
+  const double tensor = units * products * std::max(number(tile.product_tiles * 4), cycles.narrow);
   const double producers = number(plan.threads / 32 - tile.warps);
   const bool apart = producers > 4;
-  const double stores = number(tile.runs) * kCycles.run;
-  const double consume = batches * kCycles.batch +
-                         std::max(products * kCycles.product, tensor / units) +
-                         (apart ? 0 : stores / number(tile.warps));
+  const double stores = number(tile.runs) * cycles.run;
+  const double weight_bytes = keeps ? 0 : number(tile.weight_words * 4) * stages;
+  const double consume = steps * (split ? cycles.step_split : cycles.step) +
+                         batches * (tile.folded ? cycles.batch : cycles.batch_loop) +
+                         std::max(products * cycles.product, tensor / units) +
+                         weight_bytes / number(kPieceBytes) * cycles.slot / (plan.slots - 1) +
+                         (apart ? 0 : stores / number(tile.warps)) + cycles.tile;
 
   const double positions = number(tile.in_d * tile.in_h * tile.in_w);
   const double chunks = positions * number(tile.words) / 4 * stages;
+  const double loads = chunks * (tile.as_operands || tile.wide || last ? 1 : 4);
   const double pieces =
       last ? 0
            : number(tile.words * tile.per_word * tile.in_d * (tile.raw_rows ? 1 : tile.in_h)) *
                  stages;
-  const double stage = (chunks / 32 *
-                            (last    ? kCycles.load_last
-                             : split ? kCycles.load_split
-                                     : kCycles.load) +
-                        pieces * kCycles.piece) /
-                           (apart ? 4 : 3) +
-                       stages * kCycles.staging;
+  const double stage =
+      (loads / 32 * (last ? cycles.load_last : cycles.load) + pieces * cycles.piece) /
+          (apart ? 4 : 3) +
+      stages * cycles.staging / (plan.buffers - 1);
 
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
   const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;
   const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
-  const double l2 = (keeps ? 0 : number(tile.weight_words * 4) * stages / kCycles.weights) +
-                    chunks * 16 / (split ? 2 : 1) / (1.5 * bytes_a_cycle);
+  const double l2 = weight_bytes / cycles.weights + chunks * 16 / (1.5 * bytes_a_cycle);
   const double resident = plan.resident;
   double sum = 0;
   for (const double busy : {tensor, memory, l2, consume / resident, stage / resident,
                             apart ? stores / 3 / resident : 0}) {
-    sum += std::pow(busy, kCycles.overlap);
+    sum += std::pow(busy, cycles.overlap);
   }
   const double turns = std::ceil(number(tile.tiles) / (machine.units * resident)) * resident;
-  return (std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) + 3000) / clock +
+  return (std::max(turns, 1.0) * std::pow(sum, 1 / cycles.overlap) + 3000) / clock +
          launch_seconds(machine);
 }
 
@@ -196,28 +231,35 @@ void offer(const Problem& problem, const Machine& machine, const Plan& outline,
     tile.set_product(cell_tile, plan.column_tile);
     if (tile.units > kMostWarpgroups || tile.shared_bytes > machine.shared_bytes) continue;
     const Index registers = tile.sum_registers() + tile.batch_registers(tile.steps_together()) + 48;
-    const Index least_bytes = tile.shared_bytes;
     const Index slot_bytes = tile.weight_bytes + 16;  // with its barriers
     Index all = 0;                                    // pieces of all weights, once it matters
-    for (const auto& [bringing, resident] : {std::pair<int, int>{1, 1}, {1, 2}, {2, 1}}) {
-      const TeamRegisters teams(static_cast<int>(tile.units), bringing, resident);
-      if (registers > teams.consumer) continue;
-      const Index free =
-          (machine.shared_bytes + kReservedBytes) / resident - kReservedBytes - least_bytes - 128;
-      if (free < 0) continue;
-      Index slots = 2 + free / slot_bytes;
-      if (tile.weight_words * 4 * tile.stages <= slots * tile.weight_bytes) {
-        if (all == 0) all = Stream(tile).piece_count() * tile.stages;
-        slots = std::min(slots, std::max<Index>(all, 2));
-      }
-      plan.threads = static_cast<int>(128 * (tile.units + bringing));
-      plan.slots = static_cast<int>(slots);
-      plan.resident = resident;
-      tile.plan.slots = slots;
-      tile.set_block(plan.threads, plan.buffers);
-      list.push_back({plan, reason});
-      if (reason.empty()) {
-        list.back().seconds = seconds(problem, machine, plan, tile, slots == all);
+    // Words come straight from memory: more of them may be under way.
+    for (const int buffers : {2, 3}) {
+      if (buffers > 2 && tile.as_operands) break;
+      plan.buffers = buffers;
+      tile.plan.slots = 2;
+      tile.set_block(plan.threads, buffers);
+      const Index least_bytes = tile.shared_bytes;
+      for (const auto& [bringing, resident] : {std::pair<int, int>{1, 1}, {1, 2}, {2, 1}}) {
+        const TeamRegisters teams(static_cast<int>(tile.units), bringing, resident);
+        if (registers > teams.consumer) continue;
+        const Index free =
+            (machine.shared_bytes + kReservedBytes) / resident - kReservedBytes - least_bytes - 128;
+        if (free < 0) continue;
+        Index slots = 2 + free / slot_bytes;
+        if (tile.weight_words * 4 * tile.stages <= slots * tile.weight_bytes) {
+          if (all == 0) all = Stream(tile).piece_count() * tile.stages;
+          slots = std::min(slots, std::max<Index>(all, 2));
+        }
+        plan.threads = static_cast<int>(128 * (tile.units + bringing));
+        plan.slots = static_cast<int>(slots);
+        plan.resident = resident;
+        tile.plan.slots = slots;
+        tile.set_block(plan.threads, buffers);
+        list.push_back({plan, reason});
+        if (reason.empty()) {
+          list.back().seconds = seconds(problem, machine, plan, tile, slots == all);
+        }
       }
     }
   }

@@ -66,28 +66,10 @@ constexpr Measured kMeasured[] = {
      "1.28x over "
      "phase_stream:cells64,threads384,box1x1x80,block64,columns256,groups1,inputs32,buffers2,"
      "slots7,resident1"},
-    {"sm_90a", "ic320,oc256,i8x8x8,k2,s2",
-     "phase_stream:cells64,threads384,box1x8x8,block16,columns128,groups1,inputs32,buffers2,slots9,"
-     "resident1",
-     "1.51x over "
-     "phase_wgmma:cells64,threads256,box2x8x8,block8,columns64,groups1,inputs64,buffers1,"
-     "resident1"},
-    {"sm_90a", "ic320,oc256,i8x8x8,k2,s2,bias",
-     "phase_stream:cells64,threads384,box1x8x8,block16,columns128,groups1,inputs32,buffers2,slots9,"
-     "resident1",
-     "1.50x over "
-     "phase_wgmma:cells64,threads256,box2x8x8,block8,columns64,groups1,inputs64,buffers1,"
-     "resident1"},
     {"sm_90a", "ic56,oc1,i256x256,k9,s3,p4,op2,bias,f16",
      "phase_wgmma:cells256,threads384,box1x2x257,block1,columns16,groups1,inputs16,buffers2,"
      "resident1",
      "1.06x over col2im_mma:cells16,threads192,box3x1x86,block1,inputs56,buffers2,resident2"},
-    {"sm_90a", "ic64,oc32,i48x48x48,k3,s2,p1,op1",
-     "phase_stream:cells64,threads384,box2x1x48,lead1x1x1,block16,columns128,groups1,inputs8,"
-     "buffers2,slots7,resident1",
-     "1.07x over "
-     "phase_stream:cells64,threads512,box1x2x48,lead1x1x1,block16,columns128,groups1,inputs16,"
-     "buffers2,slots4,resident1"},
     {"sm_90a", "ic64,oc32,i64x64x64,k2,s2,bias,cl",
      "phase_wgmma:cells64,threads256,box1x1x64,block32,columns128,groups1,inputs64,buffers1,"
      "resident1",
@@ -176,12 +158,6 @@ constexpr Measured kMeasured[] = {
      "1.25x over "
      "phase_wgmma:cells64,threads512,box1x4x14,block64,columns64,groups1,inputs256,buffers1,"
      "resident1"},
-    {"sm_90a", "n128,ic3,oc16,i16x32x32,k3,s2,p1",
-     "phase_stream:cells64,threads512,box1x4x32,lead1x1x1,block16,columns128,groups1,inputs8,"
-     "buffers2,slots2,resident1",
-     "1.20x over "
-     "phase_mma:cells32,threads128,box1x4x32,lead1x1x1,block8,columns64,groups1,inputs3,buffers1,"
-     "resident3"},
     {"sm_90a", "n128,ic3,oc16,i16x32x32,k3,s2,p1,f16,cl",
      "phase_mma:cells16,threads256,box2x4x32,lead1x1x1,block16,columns64,groups1,inputs3,buffers1,"
      "resident2",
@@ -212,24 +188,12 @@ constexpr Measured kMeasured[] = {
      "1.09x over "
      "phase_stream:cells128,threads256,box2x2x32,block16,columns16,groups1,inputs8,buffers2,slots2,"
      "resident2"},
-    {"sm_90a", "n16,ic32,oc64,i64x64x64,k3x5x5",
-     "phase_stream:cells64,threads256,box2x2x16,block64,columns64,groups1,inputs8,buffers2,slots6,"
-     "resident1",
-     "1.11x over "
-     "phase_stream:cells64,threads512,box2x2x32,block32,columns32,groups1,inputs8,buffers2,slots2,"
-     "resident1"},
     {"sm_90a", "n16,ic32,oc64,i64x64x64,k3x5x5,f16,cl",
      "phase_wgmma:cells128,threads384,box1x4x68,block64,columns64,groups1,inputs8,buffers1,"
      "resident1",
      "1.21x over "
      "phase_stream:cells128,threads256,box2x2x32,block64,columns64,groups1,inputs16,buffers2,"
      "slots2,resident2"},
-    {"sm_90a", "n16,ic512,oc256,i4x4x4,k4,s2,p1",
-     "phase_stream:cells64,threads512,box5x5x5,block8,columns64,groups1,inputs16,buffers2,slots8,"
-     "resident1",
-     "1.16x over "
-     "phase_stream:cells64,threads512,box5x5x5,block16,columns128,groups1,inputs32,buffers2,slots2,"
-     "resident1"},
     {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1",
      "col2im_mma:cells32,threads128,box11x3x33,block1,inputs32,buffers3,resident2",
      "1.08x over col2im_mma:cells32,threads320,box17x9x33,block1,inputs32,buffers2,resident1"},
@@ -279,36 +243,12 @@ constexpr Measured kMeasured[] = {
      "1.28x over "
      "phase_stream:cells64,threads512,box2x2x32,lead1x1x1,block32,columns256,groups1,inputs32,"
      "buffers2,slots4,resident1"},
-    {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias",
-     "phase_stream:cells64,threads512,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs8,"
-     "buffers2,slots8,resident1",
-     "1.17x over "
-     "phase_stream:cells64,threads512,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs16,"
-     "buffers2,slots5,resident1"},
     {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias,cl",
      "phase_stream:cells64,threads384,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs8,"
      "buffers2,slots9,resident1",
      "1.69x over "
      "phase_stream:cells64,threads512,box2x2x24,lead1x1x1,block16,columns128,groups1,inputs32,"
      "buffers2,slots4,resident1"},
-    {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias,f16",
-     "phase_stream:cells64,threads512,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs32,"
-     "buffers2,slots4,resident1",
-     "1.19x over "
-     "phase_stream:cells64,threads512,box1x4x24,lead1x1x1,block16,columns128,groups1,inputs64,"
-     "buffers2,slots4,resident1"},
-    {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias,f16,cl",
-     "phase_stream:cells128,threads512,box2x4x24,lead1x1x1,block16,columns128,groups1,inputs16,"
-     "buffers2,slots4,resident1",
-     "1.21x over "
-     "phase_stream:cells64,threads512,box2x2x24,lead1x1x1,block16,columns128,groups1,inputs64,"
-     "buffers2,slots4,resident1"},
-    {"sm_90a", "n4,ic64,oc16,i24x24x24,k3,s2,p1,op1,bias,tf32,cl",
-     "phase_stream:cells64,threads256,box1x2x24,lead1x1x1,block16,columns128,groups1,inputs32,"
-     "buffers2,slots3,resident2",
-     "1.24x over "
-     "phase_stream:cells64,threads512,box2x2x24,lead1x1x1,block16,columns128,groups1,inputs32,"
-     "buffers2,slots7,resident1"},
     {"sm_90a", "n4,ic96,oc48,i24x24x24,k2,s2,cl",
      "phase_stream:cells64,threads384,box4x1x24,block16,columns128,groups1,inputs32,buffers2,"
      "slots6,resident1",
@@ -323,12 +263,6 @@ constexpr Measured kMeasured[] = {
      "phase_wgmma:cells64,threads384,box2x9x9,block8,columns64,groups1,inputs16,buffers1,resident1",
      "1.36x over "
      "phase_stream:cells64,threads512,box1x9x9,block16,columns128,groups1,inputs32,buffers2,slots3,"
-     "resident1"},
-    {"sm_90a", "n64,ic256,oc128,i8x8x8,k4,s2,p1,cl",
-     "phase_stream:cells64,threads384,box1x9x9,block16,columns128,groups1,inputs16,buffers2,slots9,"
-     "resident1",
-     "1.21x over "
-     "phase_stream:cells64,threads512,box9x1x9,block16,columns128,groups1,inputs32,buffers2,slots5,"
      "resident1"},
     {"sm_90a", "n64,ic256,oc128,i8x8x8,k4,s2,p1,f16,cl",
      "phase_stream:cells64,threads512,box8x2x8,lead1x1x1,block32,columns256,groups1,inputs16,"

@@ -13,6 +13,11 @@ inline unsigned char* at_shared(std::size_t address, std::size_t bytes) {
   }
   return shared + address;
 }
+inline unsigned load_shared(unsigned address) {
+  unsigned word;
+  std::memcpy(&word, at_shared(address, sizeof word), sizeof word);
+  return word;
+}
 template <class Value>
 void store_shared_if(unsigned address, const Value& value, bool condition) {
   if (condition) std::memcpy(at_shared(address, sizeof value), &value, sizeof value);

@@ -49,10 +49,12 @@ float word_product(unsigned a, unsigned b) {
 }
 
 template <int count, Operands operands, class Sums>
-void multiply_shared(Sums& sums, int first, int i, unsigned long long a, unsigned long long b) {
+void multiply_shared(Sums& sums, int first, int i, unsigned long long a, unsigned long long b,
+                     bool adds = true) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
   for (int c = 0; c < count; ++c) {
     for (int j = 0; j < 4; ++j) {
+      if (!adds) sums[first + c][i][j] = 0;
       const int row = warp * 16 + lane / 4 + j / 2 * 8, column = c * 8 + lane % 4 * 2 + j % 2;
       for (int k = 0; k < 8; ++k) {
         sums[first + c][i][j] +=
@@ -63,10 +65,12 @@ void multiply_shared(Sums& sums, int first, int i, unsigned long long a, unsigne
 }
 
 template <int count, Operands operands, class Sums>
-void multiply_shared(Sums& sums, int first, int i, const unsigned (&a)[4], unsigned long long b) {
+void multiply_shared(Sums& sums, int first, int i, const unsigned (&a)[4], unsigned long long b,
+                     bool adds = true) {
   host::with_lanes({{a[0], a[1], a[2], a[3]}, {}, nullptr, 0}, [&](auto* lanes, int own) {
     for (int c = 0; c < count; ++c) {
       for (int j = 0; j < 4; ++j) {
+        if (!adds) sums[first + c][i][j] = 0;
         const int column = c * 8 + own % 4 * 2 + j % 2;
         for (int k = 0; k < 8; ++k) {
           const unsigned word = lanes[own / 4 * 4 + k % 4].a[k / 4 * 2 + j / 2];

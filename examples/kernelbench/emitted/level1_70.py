@@ -1,7 +1,7 @@
 """ModelNew, with its transposed convolutions computed by CUDA kernels for these sizes alone:
 
     n8,ic48,oc24,i96x96x96,k3,tf32
-        phase_wgmma:cells128,threads512,box2x2x98,block24,columns24,groups1,inputs8,buffers1,resident1
+        phase_stream:cells128,threads512,box2x2x64,block24,columns24,groups1,inputs8,buffers3,slots6,resident1
 
 Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
 needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
@@ -246,6 +246,17 @@ PHASECONV_FUNCTION Index power_of_two_from(Index value) {
   return power;
 }
 
+/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
+PHASECONV_FUNCTION int lanes_for(Index length) {
+  int best = 1;
+  for (int lanes = 2; lanes <= 32; lanes *= 2) {
+    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
+    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
+    if (with * 10 <= without * 11) best = lanes;
+  }
+  return best;
+}
+
 }  // namespace phaseconv
 
 // What kernels have instead of a standard library.
@@ -383,6 +394,8 @@ struct StepBatch {
 /// more than a few only where that is not too long to compile.
 inline constexpr int kFewKinds = 8, kMostKinds = 27;
 inline constexpr Index kMostProductsOfKinds = 128;
+/// More combinations of what shifts lead to along the axes are not looked at.
+inline constexpr Index kMostSets = 128;
 /// What is unrolled has a batch of its own for every step, at worst.
 inline constexpr int kMostBatches = 64;
 struct StepBatches {
@@ -399,9 +412,9 @@ inline constexpr Index kLeastBulkBytes = 1024;
 /// Weights that come in pieces: the bytes of one, unless a step has more.
 inline constexpr Index kPieceBytes = 16 * 1024;
 /// The same where weights come in pieces.
-inline constexpr Index kMostStreamedProducts = 96;
-/// Column tiles of an instruction.
-inline constexpr Index kMostProductTiles = 16;
+inline constexpr Index kMostStreamedProducts = 128;
+/// Column tiles of an instruction; each takes four cycles, all of them at least so many.
+inline constexpr Index kMostProductTiles = 16, kLeastProductCycles = 13;
 /// Up to so many columns, float32 multiplies with both parts of weights at once.
 inline constexpr Index kMostJoinedColumns = 32;
 
@@ -411,6 +424,7 @@ struct Tiling {
 
   // Channels, of a group.
   Index ic, oc;
+  bool as_operands;  ///< inputs are staged as warpgroups' operands; else as words
   Index per_word;  ///< input channels of a word
   Index words;     ///< of a group, staged at a time
   Index stages;    ///< times that inputs are staged, one after the other
@@ -577,8 +591,13 @@ struct Tiling {
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
   /// Column tiles of a sweep that a tap leads to from a neighbour.
   PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
-  /// How many sets of tiles they have; more than `kMostKinds` are not counted.
-  PHASECONV_FUNCTION Index kinds_of_neighbours() const;
+  /// Sets of products that neighbours are used for, if each has so many column tiles.
+  struct Kinds {
+    Index count;             ///< more than `kMostKinds` are not counted
+    Index products;          ///< of all neighbours
+    Index products_of_code;  ///< of one neighbour of each kind
+  };
+  PHASECONV_FUNCTION Kinds kinds_of_neighbours(Index width) const;
 
  private:
   PHASECONV_FUNCTION void cut() {
@@ -586,6 +605,8 @@ struct Tiling {
     const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
     const bool warpgroups = q.warpgroups;
+    // Where fragments are loaded, 32-bit words can be made operands then.
+    as_operands = warpgroups && (q.slots == 0 || p.element_bytes == 2);
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
@@ -640,6 +661,8 @@ struct Tiling {
   PHASECONV_FUNCTION void place_outputs();
   PHASECONV_FUNCTION void join_columns();
   PHASECONV_FUNCTION void place_weights();
+  /// Where weights come in pieces: how wide products are; returns how many all neighbours have.
+  PHASECONV_FUNCTION Index choose_products();
   PHASECONV_FUNCTION void share_memory();
 
   /// Sets how cells are numbered; returns how many numbers that takes.
@@ -685,11 +708,10 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const TileProblem& p = problem;
   const TilePlan& q = plan;
   const Phases d(p.d), h(p.h), w(p.w);
-  const bool warpgroups = q.warpgroups;
   const Index chunk = 16 / p.element_bytes;
   staged_size = p.channels_last ? 4 : p.element_bytes;
   lead = 0;
-  wide = !p.channels_last && !warpgroups && p.w.input % chunk == 0 &&
+  wide = !p.channels_last && !as_operands && p.w.input % chunk == 0 &&
          (blocks_w == 1 || q.box_w % chunk == 0);
   if (wide) {
     // Rows start where memory does, modulo 16 bytes.
@@ -699,7 +721,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
-  if (warpgroups) {
+  if (as_operands) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
     staged_size = 16;
@@ -820,30 +842,39 @@ PHASECONV_FUNCTION void Tiling::join_columns() {
   }
 }
 
+PHASECONV_FUNCTION Index Tiling::choose_products() {
+  // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
+  // longer than their share, wide ones multiply zeros.
+  Index best = 0, count = 0;
+  for (Index width = least(sweep_tiles, kMostProductTiles); width > 0; --width) {
+    if (sweep_tiles % width != 0) continue;
+    const Kinds kinds = kinds_of_neighbours(width);
+    const Index of_code = kinds.products_of_code * cell_tiles * (problem.split ? 3 : 1);
+    const bool told_apart =
+        kinds.count <= kFewKinds ||
+        (kinds.count <= kMostKinds && of_code * steps_together() <= kMostProductsOfKinds);
+    const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
+    const Index cycles = products * most(4 * width, kLeastProductCycles);
+    if (count > 0 && cycles >= best) continue;
+    best = cycles;
+    count = products;
+    product_tiles = width;
+    tiles_left_out = told_apart;
+  }
+  return count;
+}
+
 PHASECONV_FUNCTION void Tiling::place_weights() {
   const TileProblem& p = problem;
   const TilePlan& q = plan;
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
+  Index streamed = 0;  // products of a stage
   if (q.slots > 0) {
-    // All products are as wide: the compiler puts none after the other that has other sums.
-    const Index kinds = kinds_of_neighbours();
-    const auto widest = [](Index alike) {
-      Index width = least(alike, kMostProductTiles);
-      while (alike % width != 0) --width;
-      return width;
-    };
-    const Index own = most(channel_columns / 8, 1), split_products = cell_tiles * (p.split ? 3 : 1);
-    tiles_left_out =
-        kinds <= kFewKinds ||
-        (kinds <= kMostKinds && channel_columns % 8 == 0 &&
-         taps * (own / widest(own)) * split_products * steps_together() <= kMostProductsOfKinds);
-    product_tiles = widest(kinds == 1 || !tiles_left_out ? sweep_tiles : own);
+    streamed = choose_products() * words / 8;
+    const Index products = streamed * cell_tiles * (p.split ? 3 : 1);
     joined = false;
-    const Index products = split_products * words / 8 *
-                           (kinds == 1 ? neighbours * sweep_tiles / product_tiles
-                                       : taps * channel_columns / 8 / product_tiles);
     folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
   } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
@@ -870,12 +901,10 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
   fragments = uses * sweep_tiles;
-  if (tiles_left_out && channel_columns % 8 == 0) {
+  if (streamed > 0) {
+    fragments = streamed * product_tiles;
+  } else if (tiles_left_out && channel_columns % 8 == 0) {
     fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
-  } else if (tiles_left_out) {
-    fragments = 0;
-    for (Index n = 0; n < neighbours; ++n) fragments += bits_of(tiles_of(0, n));
-    fragments *= neighbour_words / 8;
   }
   lane_words = p.split ? 4 : 2;
   weight_words = q.group_block * fragments * 32 * lane_words;
@@ -1022,8 +1051,7 @@ PHASECONV_FUNCTION Index Tiling::input_offset(Index k) const {
   const Phases d(problem.d), h(problem.h), w(problem.w);
   const Neighbour at = neighbour(n);
   return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-         (lead + w.max_shift() - w.shift_at(at.w)) * x_w +
-         (plan.warpgroups ? word / 4 : word) * x_word;
+         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (as_operands ? word / 4 : word) * x_word;
 }
 
 PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number) const {
@@ -1039,8 +1067,18 @@ PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number)
 }
 
 PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
-  if (tiles_left_out || steps_left_out) return tiles_of(sweep, k_neighbour(step * 8));
-  return unsigned((Index{1} << sweep_tiles) - 1);
+  const unsigned all = unsigned((Index{1} << sweep_tiles) - 1);
+  if (!tiles_left_out && !steps_left_out) return all;
+  const unsigned used = tiles_of(sweep, k_neighbour(step * 8));
+  if (plan.slots == 0) return used;
+  // Those of whole products.
+  const unsigned product = unsigned((Index{1} << product_tiles) - 1);
+  unsigned whole = 0;
+  for (unsigned at = product; (at & all) != 0; at <<= product_tiles) {
+    if ((used & at) != 0) whole |= at;
+    if (product_tiles == sweep_tiles) break;
+  }
+  return whole;
 }
 
 PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number) const {
@@ -1054,41 +1092,61 @@ PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number
   return mask;
 }
 
-/// How many sets of live phases the shifts of an axis lead to.
-PHASECONV_FUNCTION Index sets_of_phases(const Axis& axis) {
-  const Phases phases(axis);
-  unsigned masks[kMostKinds] = {};
-  Index count = 0;
-  for (Index i = 0; i < phases.shift_count() && count <= kMostKinds; ++i) {
-    unsigned mask = 0;
-    for (Index n = 0; n < phases.live_count(); ++n) {
-      if (phases.tap_between(n, phases.shift_at(i)) != axis.kernel) mask |= 1u << n;
-    }
-    Index at = 0;
-    while (at < count && masks[at] != mask) ++at;
-    if (at < count) continue;
-    if (count < kMostKinds) masks[count] = mask;
-    ++count;
-  }
-  return count;
-}
+/// The sets of live phases that the shifts of an axis lead to, one bit for each phase.
+struct PhaseSets {
+  unsigned set[kMostKinds] = {};
+  Index shifts[kMostKinds] = {};  ///< so many lead to each
+  Index count = 0;                ///< more than `kMostKinds`: too many to tell apart
 
-PHASECONV_FUNCTION Index Tiling::kinds_of_neighbours() const {
-  // Where a tile has one phase, they are what the axes' sets make together.
-  if (channel_columns % 8 == 0) {
-    return sets_of_phases(problem.d) * sets_of_phases(problem.h) * sets_of_phases(problem.w);
+  PHASECONV_FUNCTION explicit PhaseSets(const Axis& axis) {
+    const Phases phases(axis);
+    for (Index i = 0; i < phases.shift_count() && count <= kMostKinds; ++i) {
+      unsigned led_to = 0;
+      for (Index n = 0; n < phases.live_count(); ++n) {
+        if (phases.tap_between(n, phases.shift_at(i)) != axis.kernel) led_to |= 1u << n;
+      }
+      Index at = 0;
+      while (at < count && set[at] != led_to) ++at;
+      if (at == count) ++count;
+      if (at == kMostKinds) break;
+      set[at] = led_to;
+      ++shifts[at];
+    }
   }
-  unsigned masks[kMostKinds] = {};
-  Index count = 0;
-  for (Index n = 0; n < neighbours && count <= kMostKinds; ++n) {
-    const unsigned mask = tiles_of(0, n);
+};
+
+PHASECONV_FUNCTION Tiling::Kinds Tiling::kinds_of_neighbours(Index width) const {
+  const PhaseSets d(problem.d), h(problem.h), w(problem.w);
+  const Index live_h = Phases(problem.h).live_count(), live_w = Phases(problem.w).live_count();
+  unsigned known[kMostKinds] = {};
+  Kinds kinds = {};
+  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0};
+  for (Index each = 0; each < d.count * h.count * w.count; ++each) {
+    const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
+                of_w = each % w.count;
+    unsigned mask = 0;
+    Index products = 0;
+    for (Index first = 0; first < sweep_tiles; first += width) {
+      const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
+      for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
+        if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
+             w.set[of_w] >> n % live_w & 1) == 0) {
+          continue;
+        }
+        mask |= 1u << first;
+        ++products;
+        break;
+      }
+    }
+    kinds.products += products * d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
     Index at = 0;
-    while (at < count && masks[at] != mask) ++at;
-    if (at < count) continue;
-    if (count < kMostKinds) masks[count] = mask;
-    ++count;
+    while (at < kinds.count && known[at] != mask) ++at;
+    if (at < kinds.count) continue;
+    if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0};
+    known[kinds.count++] = mask;
+    kinds.products_of_code += products;
   }
-  return count;
+  return kinds;
 }
 
 }  // namespace phaseconv
@@ -1099,6 +1157,12 @@ namespace phaseconv {
 
 __device__ __forceinline__ unsigned shared_address(const void* pointer) {
   return unsigned(__cvta_generic_to_shared(pointer));
+}
+
+__device__ __forceinline__ unsigned load_shared(unsigned address) {
+  unsigned word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
+  return word;
 }
 
 /// Writes to shared memory where the condition holds, without a branch.
@@ -1319,21 +1383,24 @@ struct TF32;
 struct F16;
 struct BF16;
 
-/// To 10 explicit mantissa bits, to nearest, ties away. Infinities stay; a NaN may become any other
-/// value, so that of a difference from it is what shows it.
-__device__ __forceinline__ unsigned nearest_tf32(unsigned word) {
-  return (word + 0x1000u) & 0xffffe000u;
+/// What tensor cores, which ignore the 13 lowest bits, take for a float32 rounded to 10 explicit
+/// mantissa bits, to nearest, ties away. Of a number: half of the last bit that counts, added to an
+/// infinity or a NaN, may make a number of it.
+__device__ __forceinline__ unsigned rounds_to_tf32(unsigned word) { return word + 0x1000u; }
+__device__ __forceinline__ bool is_number(unsigned word) {
+  return fabsf(__uint_as_float(word)) < __uint_as_float(0x7f800000u);
 }
 
 /// One of the two parts of a float32 that together have at least 22 bits of it. What is not finite
 /// is all in the upper part, and what rounds to infinity is cut instead.
 __device__ inline unsigned split_tf32(float value, bool lower_part) {
-  const unsigned bits = __float_as_uint(value), exponent = 0x7f800000u;
-  const bool finite = (bits & exponent) != exponent;
-  unsigned upper = finite ? nearest_tf32(bits) : bits;
-  if (finite && (upper & exponent) == exponent) upper = bits & 0xffffe000u;
+  const unsigned bits = __float_as_uint(value), that_count = 0xffffe000u;
+  const bool finite = is_number(bits);
+  unsigned upper = finite ? rounds_to_tf32(bits) & that_count : bits;
+  if (finite && !is_number(upper)) upper = bits & that_count;
   if (!lower_part) return upper;
-  return finite ? nearest_tf32(__float_as_uint(value - __uint_as_float(upper))) : 0u;
+  const unsigned lower = __float_as_uint(value - __uint_as_float(upper));
+  return finite ? rounds_to_tf32(lower) & that_count : 0u;
 }
 
 /// `sums += a * b`, in `parts` instructions that may have others between them. Products of float32
@@ -1366,7 +1433,9 @@ template <>
 struct Product<TF32, false> : Product<F16, false> {
   struct Cells {
     unsigned word[4];
-    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = nearest_tf32(raw); }
+    __device__ __forceinline__ void set(int i, unsigned raw) {
+      word[i] = is_number(raw) ? rounds_to_tf32(raw) : raw;
+    }
   };  // weights are rounded as they are packed
   template <int part>
   static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
@@ -1382,9 +1451,13 @@ struct Product<F32, false> {
   struct Cells {
     unsigned upper[4], lower[4];
     __device__ __forceinline__ void set(int i, unsigned raw) {
-      upper[i] = nearest_tf32(raw);
-      // The tensor cores ignore the 13 lowest bits: half of the last that counts rounds.
-      lower[i] = __float_as_uint(__uint_as_float(raw) - __uint_as_float(upper[i])) + 0x1000u;
+      // 11 bits of it (T. J. Dekker, "A floating-point technique for extending the available
+      // precision", 1971, with one rounding fewer). Of 2^115 and more, of an infinity and a NaN it
+      // is not a number, and so the sums are not.
+      const float value = __uint_as_float(raw);
+      const float nearest = fmaf(value, -8192.0f, value * 8193.0f);
+      upper[i] = __float_as_uint(nearest);
+      lower[i] = rounds_to_tf32(__float_as_uint(value - nearest));
     }
   };
   struct Columns {  // split as they are packed
@@ -2421,18 +2494,7 @@ struct Block {
 
 namespace phaseconv {
 
-/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
-PHASECONV_FUNCTION int lanes_for(int length) {
-  int best = 1;
-  for (int lanes = 2; lanes <= 32; lanes *= 2) {
-    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
-    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
-    if (with * 10 <= without * 11) best = lanes;
-  }
-  return best;
-}
-
-template <class Problem, class Plan>
+template <class Problem, class Plan, class Team = AllThreads<Plan>>
 struct Stage {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
@@ -2477,7 +2539,7 @@ struct Stage {
   }
 
  private:
-  static constexpr int threads = int(Plan::threads);
+  static constexpr int threads = Team::count;
   static constexpr int size = int(sizeof(Stored));
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
   static constexpr Index from_channel =
@@ -2513,7 +2575,7 @@ struct Stage {
     constexpr int lanes = lanes_for(in_w / count);
     constexpr int turns = int(parts(in_w, lanes * count));
 #pragma unroll 1
-    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
       const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
       const int own_channel = first_channel + channel % channels;
       const int own_group = group + channel / channels;
@@ -2532,7 +2594,7 @@ struct Stage {
       // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
 #pragma unroll(rare ? 1 : 4)
       for (int turn = 0; turn < turns; ++turn) {
-        const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
+        const int x = (turn * lanes + Team::number() % lanes) * count;
         if (in_w % (lanes * count) != 0 && x >= in_w) continue;
         const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
         if constexpr (bytes == 2) {
@@ -2554,7 +2616,7 @@ struct Stage {
     constexpr int lanes = lanes_for(all_words / count);
     constexpr bool rare = (fours && count == 1) || (words_in_place && !in_place);
 #pragma unroll(rare ? 1 : 2)
-    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+    for (int position = Team::number() / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) &&
@@ -2563,7 +2625,7 @@ struct Stage {
           there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
       Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
 #pragma unroll(rare ? 1 : 4)
-      for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
+      for (int x = Team::number() % lanes * count; x < all_words; x += lanes * count) {
         const int own_group = group + x / words;
         const int channel = first_channel + x % words * per_word;
         const int left =
@@ -2600,7 +2662,7 @@ struct Stage {
 namespace phaseconv {
 
 /// Where an operand lies, as instructions want it: address and distances in units of 16 bytes; from
-/// eight rows to the next 8, from four words to the next `leading`.
+/// eight rows to the next 8, from four words to the next `leading`, which is added to the address.
 __device__ __forceinline__ unsigned long long core_matrices(unsigned place) {
   return (8ull << 32) | place;
 }
@@ -2681,55 +2743,56 @@ __device__ __forceinline__ void pin(float (&sums)[column_tiles][cell_tiles][4]) 
 #define PHASECONV_NAMES_16 PHASECONV_NAMES_15 ",%60,%61,%62,%63"
 #define PHASECONV_A(n0, n1, n2, n3) "{" n0 "," n1 "," n2 "," n3 "}"
 // With the products' first operand in shared memory (a), or in registers (a[0] to a[3]).
-#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name, ...)               \
-  asm volatile(                                                                          \
-      "{.reg .pred add; setp.eq.u32 add, 0, 0; wgmma.mma_async.sync.aligned."            \
-      "m64n" shape ".f32." ab " {" PHASECONV_NAMES_##tiles "}, " a_name ", " b_name      \
-                                                           ", add, 1, 1" transposed ";}" \
-      : PHASECONV_TILES_##tiles                                                          \
-      : __VA_ARGS__, "l"(b));
-#define PHASECONV_PRODUCT(tiles, columns, n0, n1, n2, n3, n4)                                    \
-  if constexpr (count == tiles) {                                                                \
-    if constexpr (in_shared && operands == Operands::tf32) {                                     \
-      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", n0, n1, "l"(a))                      \
-    } else if constexpr (in_shared && operands == Operands::f16) {                               \
-      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", n0, n1, "l"(a))                 \
-    } else if constexpr (in_shared) {                                                            \
-      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", n0, n1, "l"(a))               \
-    } else if constexpr (operands == Operands::tf32) {                                           \
-      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", PHASECONV_A(n0, n1, n2, n3), n4,     \
-                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
-    } else if constexpr (operands == Operands::f16) {                                            \
-      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4,   \
-                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
-    } else {                                                                                     \
-      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4, \
-                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
-    }                                                                                            \
+#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name, adds_name, ...)             \
+  asm volatile("{.reg .pred add; setp.ne.u32 add, " adds_name                                     \
+               ", 0; wgmma.mma_async.sync.aligned."                                               \
+               "m64n" shape ".f32." ab " {" PHASECONV_NAMES_##tiles "}, " a_name ", " b_name      \
+                                                                    ", add, 1, 1" transposed ";}" \
+               : PHASECONV_TILES_##tiles                                                          \
+               : __VA_ARGS__, "l"(b), "r"(unsigned(adds)));
+#define PHASECONV_PRODUCT(tiles, columns, n0, n1, n2, n3, n4, n5)                                  \
+  if constexpr (count == tiles) {                                                                  \
+    if constexpr (in_shared && operands == Operands::tf32) {                                       \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", n0, n1, n2, "l"(a))                    \
+    } else if constexpr (in_shared && operands == Operands::f16) {                                 \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", n0, n1, n2, "l"(a))               \
+    } else if constexpr (in_shared) {                                                              \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", n0, n1, n2, "l"(a))             \
+    } else if constexpr (operands == Operands::tf32) {                                             \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", PHASECONV_A(n0, n1, n2, n3), n4, n5,   \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                  \
+    } else if constexpr (operands == Operands::f16) {                                              \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4, n5, \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                  \
+    } else {                                                                                       \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4,   \
+                      n5, "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                              \
+    }                                                                                              \
   }
 
-/// `sums[first .. first + count)[i] += a * b`, of `count` column tiles. `a` is where cells lie in
-/// shared memory, or this lane's fragment of them, which stays as it is until they are waited for.
+/// `sums[first .. first + count)[i] += a * b`, of `count` column tiles, or `= a * b` where nothing
+/// `adds`. `a` is where cells lie in shared memory, or this lane's fragment of them, which stays as
+/// it is until they are waited for.
 template <int count, Operands operands, class Sums, class Cells>
 __device__ __forceinline__ void multiply_shared(Sums& sums, int first, int i, const Cells& a,
-                                                unsigned long long b) {
+                                                unsigned long long b, bool adds = true) {
   constexpr bool in_shared = sizeof(Cells) == 8;
-  PHASECONV_PRODUCT(1, "8", "%4", "%5", "%6", "%7", "%8")
-  PHASECONV_PRODUCT(2, "16", "%8", "%9", "%10", "%11", "%12")
-  PHASECONV_PRODUCT(3, "24", "%12", "%13", "%14", "%15", "%16")
-  PHASECONV_PRODUCT(4, "32", "%16", "%17", "%18", "%19", "%20")
-  PHASECONV_PRODUCT(5, "40", "%20", "%21", "%22", "%23", "%24")
-  PHASECONV_PRODUCT(6, "48", "%24", "%25", "%26", "%27", "%28")
-  PHASECONV_PRODUCT(7, "56", "%28", "%29", "%30", "%31", "%32")
-  PHASECONV_PRODUCT(8, "64", "%32", "%33", "%34", "%35", "%36")
-  PHASECONV_PRODUCT(9, "72", "%36", "%37", "%38", "%39", "%40")
-  PHASECONV_PRODUCT(10, "80", "%40", "%41", "%42", "%43", "%44")
-  PHASECONV_PRODUCT(11, "88", "%44", "%45", "%46", "%47", "%48")
-  PHASECONV_PRODUCT(12, "96", "%48", "%49", "%50", "%51", "%52")
-  PHASECONV_PRODUCT(13, "104", "%52", "%53", "%54", "%55", "%56")
-  PHASECONV_PRODUCT(14, "112", "%56", "%57", "%58", "%59", "%60")
-  PHASECONV_PRODUCT(15, "120", "%60", "%61", "%62", "%63", "%64")
-  PHASECONV_PRODUCT(16, "128", "%64", "%65", "%66", "%67", "%68")
+  PHASECONV_PRODUCT(1, "8", "%4", "%5", "%6", "%7", "%8", "%9")
+  PHASECONV_PRODUCT(2, "16", "%8", "%9", "%10", "%11", "%12", "%13")
+  PHASECONV_PRODUCT(3, "24", "%12", "%13", "%14", "%15", "%16", "%17")
+  PHASECONV_PRODUCT(4, "32", "%16", "%17", "%18", "%19", "%20", "%21")
+  PHASECONV_PRODUCT(5, "40", "%20", "%21", "%22", "%23", "%24", "%25")
+  PHASECONV_PRODUCT(6, "48", "%24", "%25", "%26", "%27", "%28", "%29")
+  PHASECONV_PRODUCT(7, "56", "%28", "%29", "%30", "%31", "%32", "%33")
+  PHASECONV_PRODUCT(8, "64", "%32", "%33", "%34", "%35", "%36", "%37")
+  PHASECONV_PRODUCT(9, "72", "%36", "%37", "%38", "%39", "%40", "%41")
+  PHASECONV_PRODUCT(10, "80", "%40", "%41", "%42", "%43", "%44", "%45")
+  PHASECONV_PRODUCT(11, "88", "%44", "%45", "%46", "%47", "%48", "%49")
+  PHASECONV_PRODUCT(12, "96", "%48", "%49", "%50", "%51", "%52", "%53")
+  PHASECONV_PRODUCT(13, "104", "%52", "%53", "%54", "%55", "%56", "%57")
+  PHASECONV_PRODUCT(14, "112", "%56", "%57", "%58", "%59", "%60", "%61")
+  PHASECONV_PRODUCT(15, "120", "%60", "%61", "%62", "%63", "%64", "%65")
+  PHASECONV_PRODUCT(16, "128", "%64", "%65", "%66", "%67", "%68", "%69")
 }
 #else  // what a host's compiler reads
 __device__ __forceinline__ void begin_products() {}
@@ -2739,8 +2802,8 @@ __device__ __forceinline__ void wait_for_products() {}
 template <int column_tiles, int cell_tiles>
 __device__ __forceinline__ void pin(float (&)[column_tiles][cell_tiles][4]) {}
 template <int count, Operands operands, class Sums, class Cells>
-__device__ __forceinline__ void multiply_shared(Sums&, int, int, const Cells&, unsigned long long) {
-}
+__device__ __forceinline__ void multiply_shared(Sums&, int, int, const Cells&, unsigned long long,
+                                                bool = true) {}
 #endif
 
 }  // namespace phaseconv
@@ -3226,70 +3289,348 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
 
 }  // namespace phaseconv
 
-// What a warpgroup does with the staged inputs of its cells: they are operands where they lie, 64
-// positions after each other, a neighbour's a few positions on (wgmma.cuh).
+// How the registers of a multiprocessor are shared out between teams. Host and kernel both read
+// this.
+
+
+namespace phaseconv {
+
+/// Registers of a thread, of blocks with so many warpgroups that multiply and that bring: all have
+/// the same at launch, then those that bring leave what they don't need to the others.
+struct TeamRegisters {
+  static constexpr int kShare = 65536 / 128;  ///< of a multiprocessor's, by threads of a warpgroup
+  static constexpr int kMost = 240;
+  int at_launch, consumer, producer;
+  bool moves;  ///< or all keep what they had
+
+  PHASECONV_FUNCTION TeamRegisters(int consuming, int bringing, int resident)
+      : at_launch(kShare / resident / (consuming + bringing) / 8 * 8),
+        consumer(),
+        producer(),
+        moves(at_launch < kMost) {
+    const int fewest = bringing == 1 ? 72 : 56;
+    const int of_block = at_launch * (consuming + bringing);
+    consumer = (of_block - fewest * bringing) / consuming / 8 * 8;
+    if (consumer > kMost) consumer = kMost;
+    producer = (of_block - consumer * consuming) / bringing / 8 * 8;
+    if (producer > at_launch) producer = at_launch;
+  }
+};
+
+}  // namespace phaseconv
+
+// Teams of a block that do different things at the same time: barriers of one team, registers that
+// one leaves to the other, and rings of buffers that one fills and the other empties.
+
+namespace phaseconv {
+
+/// Threads [first, first + size) of a block, whole warps.
+template <int first, int size, int pieces_ahead = 1>
+struct Team {
+  static constexpr int count = size, ahead = pieces_ahead;
+  static __device__ __forceinline__ int number() { return int(threadIdx.x) - first; }
+  static __device__ __forceinline__ bool has_this() { return unsigned(number()) < unsigned(size); }
+};
+
+/// A barrier of so many threads, whole warps; `barrier` is not 0, which is __syncthreads'.
+template <int barrier, int threads>
+__device__ __forceinline__ void sync_team() {
+  asm volatile("barrier.cta.sync %0, %1;" ::"n"(barrier), "n"(threads) : "memory");
+}
+/// The same; whether the value is true for any of them.
+template <int barrier, int threads>
+__device__ __forceinline__ bool sync_team_or(bool value) {
+  int any;
+  asm volatile(
+      "{.reg .pred in, out; setp.ne.s32 in, %1, 0; barrier.cta.red.or.pred out, %2, %3, in; "
+      "selp.s32 %0, 1, 0, out;}"
+      : "=r"(any)
+      : "r"(int(value)), "n"(barrier), "n"(threads)
+      : "memory");
+  return any != 0;
+}
+
+/// Sets how many registers the threads of a warpgroup have from here on.
+template <int count>
+__device__ __forceinline__ void leave_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
+#endif
+}
+template <int count>
+__device__ __forceinline__ void take_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
+#endif
+}
+
+/// Buffers that are filled and emptied one after the other. Each has a barrier that it is full and,
+/// `buffers` barriers later, one that it is free.
+template <int buffers>
+struct Ring {
+  unsigned long long* barriers;
+  int at = 0;
+  unsigned turn = 0;  ///< odd and even, of the whole ring
+
+  __device__ __forceinline__ unsigned long long* full() const { return barriers + at; }
+  __device__ __forceinline__ unsigned long long* free() const { return barriers + buffers + at; }
+  __device__ __forceinline__ void wait_full() const { wait_for_barrier(full(), turn); }
+  __device__ __forceinline__ void wait_free() const { wait_for_barrier(free(), turn ^ 1); }
+  __device__ __forceinline__ void advance() {
+    if (++at == buffers) at = 0, turn ^= 1;
+  }
+  /// One thread, before anything: so many arrivals make a buffer full, or free.
+  __device__ __forceinline__ void start(int fillers, int readers) const {
+    for (int i = 0; i < buffers; ++i) {
+      start_barrier(barriers + i, fillers);
+      start_barrier(barriers + buffers + i, readers);
+    }
+  }
+};
+
+}  // namespace phaseconv
+
+// What a warpgroup does with inputs and weights that others bring: it loads the inputs of its cells
+// as fragments, of words it makes operands, and multiplies them with weights that come in pieces, a
+// few steps at a time. Batches of steps that are used for the same columns have one code.
 
 namespace phaseconv {
 
 template <class Problem, class Plan>
-struct WarpgroupProducts {
+struct StreamedProducts {
   using Element = typename Problem::Element;
-  using Packed = Fragments<Problem, Plan>;
-  using Stager = StageOperands<Problem, Plan>;
-  using Shared = Block<Problem, Plan, uint4>;
+  static constexpr bool as_operands = tiling_of<Problem, Plan>().as_operands;
+  using Staged = typename Choose<as_operands, uint4, unsigned>::Type;
+  using Shared = Block<Problem, Plan, Staged>;
 
   static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
   static constexpr int column_tiles = int(Plan::column_tile) / 8;
-  static constexpr int product_tiles = int(tiling_of<Problem, Plan>().product_tiles);
-  static constexpr int steps = int(tiling_of<Problem, Plan>().steps);
+  static constexpr int uses = int(tiling_of<Problem, Plan>().uses);
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
+  static constexpr int product_tiles = int(tiling_of<Problem, Plan>().product_tiles);
   static constexpr bool split = tiling_of<Problem, Plan>().problem.split;
-  static constexpr bool joined = tiling_of<Problem, Plan>().joined;
-  /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps.
-  static constexpr int steps_together = 8;
-  static constexpr bool moves = split && (joined || steps * stages > steps_together);
+  /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps,
+  /// earlier where few of a step's words are used, as a plain loop would lose less.
+  static constexpr int steps_together = tiling_of<Problem, Plan>().ic < 8 ? 4 : 8;
+  static constexpr bool moves = split && uses * stages > steps_together;
+  /// All pieces are there at a time: they stay as long as tiles have the same weights.
+  static constexpr bool keeps = Plan::piece_count * stages == Plan::slots;
 
   using Sums = float[column_tiles][cell_tiles][4];
+  using Inputs = Ring<int(Plan::buffers)>;
+  using Pieces = Ring<int(Plan::slots)>;
 
-  /// Adds the products of a unit's cells with the weights of a stage.
-  static __device__ __forceinline__ void add(const Unit<Problem, Plan>& job, const Shared& own,
-                                             int piece, Sums& sums) {
+  Shared own;
+  Inputs inputs;
+  Pieces pieces;
+  /// Where cells are staged, in a buffer: of 16 this lane names one, or reads words of two.
+  unsigned cells[cell_tiles][as_operands ? 1 : 2];
+  unsigned weights = 0;  ///< those of the next step, in units of 16 bytes
+  bool begins_piece;     ///< the next batch
+
+  __device__ __forceinline__ StreamedProducts(const Shared& block, const Inputs& input_ring,
+                                              const Pieces& piece_ring,
+                                              const Unit<Problem, Plan>& job)
+      : own(block), inputs(input_ring), pieces(piece_ring) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const unsigned inputs = uniform(shared_address(own.inputs(piece)) / 16 +
-                                    job.group * int(tile.words / 4 * tile.x_word) +
-                                    tile.staged_at(job.chunk * int(Plan::cell_tile)));
-    const int before = folded && tile.sweeps > 1 ? job.sweep * (steps * column_tiles) : 0;
-    const unsigned weights = uniform(shared_address(own.weights(piece)) / 16 +
-                                     (job.group * int(tile.fragments) + before) * fragment_units);
-    const int begin = folded ? 0 : int(uniform(own.first_use(job.sweep)));
-    const int end = folded ? steps : int(uniform(own.end_of_uses(job.sweep)));
-    if constexpr (!moves) {
-      begin_products();
-      add_uses(begin, end, own.offsets(), inputs, weights, sums);
-      end_products();
-      wait_for_products();
-      pin(sums);
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+      for (int half = 0; half < (as_operands ? 1 : 2); ++half) {
+        const Tiling::Cell cell =
+            tile.cell(job.first_cell(i) + (as_operands ? lane % 16 : lane / 4 + 8 * half));
+        cells[i][half] =
+            bytes * (cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
+                     (as_operands ? lane / 16 : lane % 4) * int(tile.x_word));
+      }
+    }
+  }
+
+  /// Before the first stage.
+  static __device__ __forceinline__ void start(Sums& sums) {
+    if (moves || !sets_all(0)) clear(sums);
+  }
+  /// Adds the products of a stage; `leaves`: its weights are not needed again.
+  __device__ __forceinline__ void add(Sums& sums, int stage, bool leaves) {
+    inputs.wait_full();
+    const unsigned staged = shared_address(own.inputs(inputs.at));
+    if constexpr (moves) {
+      Sums part;
+      if constexpr (!sets_all(0)) {
+        clear(part);
+        pin(part);
+      }
+      add_all(part, sums, staged, leaves, false);
+      add_to(sums, part);
     } else {
-#pragma unroll(folded ? steps : 1)
-      for (int first = begin; first < end; first += steps_together) {
-        const int last = first + steps_together < end ? first + steps_together : end;
-        // Joined: those with the lower parts of weights follow.
-        float part[(joined ? 2 : 1) * column_tiles][cell_tiles][4] = {};
-        pin(part);
-        begin_products();
-        add_uses(first, last, own.offsets(), inputs, weights, part);
-        end_products();
+      add_all(sums, sums, staged, leaves, stage > 0);
+    }
+    leave(leaves);
+    arrive(inputs.free());  // every thread: it orders its own reads before the next writes
+    inputs.advance();
+  }
+
+ private:
+  static constexpr Operands operands = operands_of(static_cast<Element*>(nullptr));
+  /// A fragment of weights in units of 16 bytes.
+  static constexpr int fragment_units = 8 * int(tiling_of<Problem, Plan>().lane_words);
+  static constexpr int parts = split ? 2 : 1;
+  static constexpr int bytes = int(tiling_of<Problem, Plan>().staged_size);
+  using Fragment = unsigned[parts][cell_tiles][4];
+
+  /// Whether the first products of a batch are of all columns: then they can set the sums.
+  static __device__ constexpr bool sets_all(int batch) {
+    return Plan::batches.at[batch].tiles[0] == unsigned((1ull << column_tiles) - 1);
+  }
+
+  /// Products that a column has since the sums moved, before and after batches of one kind.
+  struct Pending {
+    int before = 0, after = 0;
+    bool moves = false;  ///< before the first of them, and then every so many
+  };
+  /// The most of any column.
+  static __device__ constexpr Pending pending(int batch) {
+    Pending now;
+    for (int i = 0; i <= batch; ++i) {
+      const StepBatch own = Plan::batches.at[i];
+      now.before = now.after;
+      const int steps = own.count * own.repeat;
+      now.moves = now.before + steps > steps_together;
+      now.after = !now.moves ? now.before + steps : int(least(steps, steps_together));
+    }
+    return now;
+  }
+
+  /// Leaves the piece of before.
+  __device__ __forceinline__ void leave(bool leaves) {
+    __syncwarp();
+    if (leaves && threadIdx.x % 32 == 0) arrive(pieces.free());
+    pieces.advance();
+  }
+
+  __device__ __forceinline__ void next_piece(bool first, bool leaves) {
+    if (!first) leave(leaves);
+    pieces.wait_full();
+    weights = uniform(shared_address(own.weights(pieces.at)) / 16);
+  }
+
+  /// `adds`: there are sums to add to.
+  __device__ __forceinline__ void add_all(Sums& to, Sums& sums, unsigned staged, bool leaves,
+                                          bool adds) {
+    if constexpr (folded) {
+      Fragment a[Plan::batches.at[0].count];
+      load(a, staged, 0);
+      add_folded<0, 0>(to, sums, a, staged, leaves, adds);
+    } else {
+      begins_piece = true;
+      add_batches<0, 0>(to, sums, staged, leaves, adds);
+    }
+  }
+
+  /// Few batches, one after the other in code: while one is multiplied the inputs of the next come,
+  /// and its products are asked for.
+  template <int batch, int first>
+  __device__ __forceinline__ void add_folded(Sums& to, Sums& sums,
+                                             Fragment (&a)[Plan::batches.at[batch].count],
+                                             unsigned staged, bool leaves, bool adds) {
+    constexpr StepBatch kind = Plan::batches.at[batch];
+    if constexpr (moves && pending(batch).moves) adds = move<batch>(to, sums);
+    if constexpr (kind.piece) next_piece(first == 0, leaves);
+    begin_products();
+    multiply<batch, 0>(to, a, adds);
+    end_products();
+    if constexpr (batch + 1 < int(Plan::batch_count)) {
+      constexpr int next = batch + 1;
+      Fragment coming[Plan::batches.at[next].count];
+      load(coming, staged, first + kind.count);
+      if constexpr (Plan::batches.at[next].piece || (moves && pending(next).moves)) {
         wait_for_products();
-        pin(part);
+        pin(to);
+      } else {
+        wait_for_products<1>();
+      }
+      add_folded<next, first + kind.count>(to, sums, coming, staged, leaves, true);
+    } else {
+      wait_for_products();
+      pin(to);
+    }
+  }
+
+  /// Many: two at a time in a loop, so that the inputs of one come while the other is multiplied.
+  /// Those of the next kind's first one come while the last one of this is.
+  template <int batch, int first>
+  __device__ __forceinline__ void add_batches(Sums& to, Sums& sums, unsigned staged, bool leaves,
+                                              bool adds) {
+    if constexpr (batch < int(Plan::batch_count)) {
+      constexpr int count = Plan::batches.at[batch].count;
+      constexpr int end = first + count * Plan::batches.at[batch].repeat;
+      Fragment even[count], odd[count];
+      load(even, staged, first);
+#pragma unroll 1
+      for (int use = first; use < end; use += 2 * count) {
+        add_batch<batch, first>(to, sums, even, odd, use, end, staged, leaves, adds);
+        if (use + count >= end) break;
+        adds = true;
+        add_batch<batch, first>(to, sums, odd, even, use + count, end, staged, leaves, adds);
+      }
+      add_batches<batch + 1, end>(to, sums, staged, leaves, true);
+    } else {
+      wait_for_products();
+      pin(to);
+    }
+  }
+  template <int batch, int first>
+  __device__ __forceinline__ void add_batch(Sums& to, Sums& sums,
+                                            Fragment (&a)[Plan::batches.at[batch].count],
+                                            Fragment (&next)[Plan::batches.at[batch].count],
+                                            int use, int end, unsigned staged, bool leaves,
+                                            bool adds) {
+    constexpr int count = Plan::batches.at[batch].count;
+    if constexpr (moves && pending(batch).moves) {
+      constexpr int between = steps_together / count * count;
+      if ((use - first) % between == 0) {
+        wait_for_products();
+        pin(to);
+        adds = move<batch>(to, sums);
+      }
+    }
+    if (begins_piece) {
+      wait_for_products();
+      next_piece(use == 0, leaves);
+    }
+    begin_products();
+    multiply<batch, 0>(to, a, adds);
+    end_products();
+    begins_piece = use + count < uses && int(uniform(own.offsets()[use + count])) < 0;
+    wait_for_products<1>();  // for those that read what is loaded now
+    if (use + count < end) load(next, staged, use + count);
+  }
+
+  /// The inputs of steps from `use` on.
+  template <int count>
+  __device__ __forceinline__ void load(Fragment (&a)[count], unsigned staged, int use) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr unsigned half_step = unsigned(bytes * 4 * tile.x_word);
 #pragma unroll
-        for (int c = 0; c < column_tiles; ++c) {
+    for (int step = 0; step < count; ++step) {
+      const int offset = folded ? Plan::offsets(use + step) : own.offsets()[use + step];
+      const unsigned from = staged + bytes * (unsigned(offset) & 0xffffffu);
 #pragma unroll
-          for (int i = 0; i < cell_tiles; ++i) {
+      for (int i = 0; i < cell_tiles; ++i) {
+        if constexpr (as_operands) {
+          load_cells(a[step][0][i], from + cells[i][0]);
+        } else {
+          typename Product<Element, false>::Cells own;
 #pragma unroll
-            for (int j = 0; j < 4; ++j) {
-              if constexpr (joined) part[c][i][j] += part[c + column_tiles][i][j];
-              sums[c][i][j] += part[c][i][j];
+          for (int j = 0; j < 4; ++j) {
+            own.set(j, load_shared(from + cells[i][j % 2] + j / 2 * half_step));
+            if constexpr (split) {
+              a[step][0][i][j] = own.upper[j];
+              a[step][1][i][j] = own.lower[j];
+            } else {
+              a[step][0][i][j] = own.word[j];
             }
           }
         }
@@ -3297,46 +3638,66 @@ struct WarpgroupProducts {
     }
   }
 
- private:
-  static constexpr Operands operands = operands_of(static_cast<Element*>(nullptr));
-  /// A fragment of weights in units of 16 bytes.
-  static constexpr int fragment_units = 8 * int(tiling_of<Problem, Plan>().lane_words);
-
-  template <class To>
-  static __device__ __forceinline__ void add_uses(int first, int end, const int* table,
-                                                  unsigned inputs, unsigned weights, To& sums) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    // From a part of the inputs, or of the weights of a use, to the other one.
-    constexpr unsigned lower = tile.plan.group_block * tile.words / 4 * tile.x_word;
-#pragma unroll(folded ? steps : 2)
-    for (int use = first; use < end; ++use) {
-      const unsigned offset = folded ? Plan::offsets(use) : uniform(table[use]);
-      const unsigned used = folded ? Packed::used_tiles(use) : ~0u;
-      const int used_count = __popc(used & ((1u << column_tiles) - 1u));
-      const unsigned parts_of_use = used_count * 8 * (split ? 2 : 1);
-      unsigned b = weights + leading(parts_of_use) +
-                   (folded ? Packed::first_fragment(use) : use * column_tiles) * fragment_units;
+  /// The products of a batch's steps.
+  template <int batch, int step>
+  __device__ __forceinline__ void multiply(Sums& sums,
+                                           const Fragment (&a)[Plan::batches.at[batch].count],
+                                           bool adds) {
+    if constexpr (step < Plan::batches.at[batch].count) {
+      constexpr unsigned tiles = Plan::batches.at[batch].tiles[step];
+      multiply_tiles<tiles>(sums, a[step], weights, step > 0 || !sets_all(batch) || adds);
+      weights += bits_of(tiles) * fragment_units;
+      multiply<batch, step + 1>(sums, a, true);
+    }
+  }
+  template <unsigned tiles>
+  static __device__ __forceinline__ void multiply_tiles(Sums& sums, const Fragment& a, unsigned b,
+                                                        bool adds) {
+    constexpr int used = int(bits_of(tiles));
+    constexpr unsigned to_second = leading(unsigned(used * 8 * parts));
 #pragma unroll
-      for (int c = 0; c < column_tiles; c += product_tiles) {
-        if (!(used >> c & 1)) continue;
+    for (int c = 0; c < column_tiles; c += product_tiles) {
+      if (!(tiles >> c & 1)) continue;
+      const unsigned long long b_upper = core_matrices(b + to_second);
+      const unsigned long long b_lower = core_matrices(b + used * 8 + to_second);
 #pragma unroll
-        for (int i = 0; i < cell_tiles; ++i) {
-          const unsigned long long a = core_matrices(inputs + offset + i * 64);
-          if constexpr (joined) {
-            const unsigned long long a_lower = core_matrices(inputs + offset + i * 64 + lower);
-            multiply_shared<2 * column_tiles, operands>(sums, 0, i, a_lower, core_matrices(b));
-            multiply_shared<2 * column_tiles, operands>(sums, 0, i, a, core_matrices(b));
-          } else if constexpr (split) {
-            const unsigned long long a_lower = core_matrices(inputs + offset + i * 64 + lower);
-            const unsigned long long b_lower = core_matrices(b + used_count * 8);
-            multiply_shared<product_tiles, operands>(sums, c, i, a_lower, core_matrices(b));
-            multiply_shared<product_tiles, operands>(sums, c, i, a, b_lower);
-            multiply_shared<product_tiles, operands>(sums, c, i, a, core_matrices(b));
-          } else {
-            multiply_shared<product_tiles, operands>(sums, c, i, a, core_matrices(b));
-          }
+      for (int i = 0; i < cell_tiles; ++i) {
+        if constexpr (split) {
+          multiply_shared<product_tiles, operands>(sums, c, i, a[1][i], b_upper, adds);
+          multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_lower);
         }
-        b += product_tiles * 8;
+        multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_upper, split || adds);
+      }
+      b += product_tiles * 8;
+    }
+  }
+
+  /// Moves them where batches of one kind begin; returns whether theirs add to what is left.
+  template <int batch>
+  static __device__ __forceinline__ bool move(Sums& part, Sums& sums) {
+    add_to(sums, part);
+    if constexpr (sets_all(batch)) return false;
+    clear(part);
+    pin(part);
+    return true;
+  }
+  static __device__ __forceinline__ void add_to(Sums& sums, const Sums& part) {
+#pragma unroll
+    for (int c = 0; c < column_tiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[c][i][j] += part[c][i][j];
+      }
+    }
+  }
+  static __device__ __forceinline__ void clear(Sums& sums) {
+#pragma unroll
+    for (int c = 0; c < column_tiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[c][i][j] = 0;
       }
     }
   }
@@ -3344,29 +3705,29 @@ struct WarpgroupProducts {
 
 }  // namespace phaseconv
 
-// The phase_wgmma family: phase_mma with products of warpgroups, which read their operands from
-// shared memory themselves (wgmma.cuh). With channels first the next inputs come in the background
-// as they lie in memory, while a tile is multiplied, gathered and written; all warps then make
-// operands of them.
+// The phase_stream family: phase_wgmma for layers whose weights are too many to stay in shared
+// memory, or that are bound by arithmetic. A block has two teams: producers bring the inputs of the
+// next stages, 16-bit ones made into operands, and the weights piece by piece, and where there are
+// enough of them they take the outputs away; consumers multiply. None waits for the others as long
+// as there are buffers.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 
 namespace phaseconv {
 
 template <class Problem, class Plan>
-struct PhaseWgmma {
+struct PhaseStream {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
   using Packed = Fragments<Problem, Plan>;
   using Output = Writer<Problem, Plan>;
   using At = Place<Problem, Plan>;
-  using Multiply = WarpgroupProducts<Problem, Plan>;
+  using Multiply = StreamedProducts<Problem, Plan>;
   using Shared = typename Multiply::Shared;
 
   static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
-  static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
   static constexpr bool some_without_taps =
       tiling_of<Problem, Plan>().live_phases <
       Problem::d.stride * Problem::h.stride * Problem::w.stride;
@@ -3379,84 +3740,206 @@ struct PhaseWgmma {
   __device__ __forceinline__ void run() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     extern __shared__ __align__(128) unsigned char shared[];
-    const unsigned together = Shared::together();
-    unsigned number = blockIdx.x;
-    if (number >= together) return;
+    if (blockIdx.x >= Shared::together()) return;
     const Shared own{shared, packed, bias};
     own.fill_table();
-    own.clear_inputs();
-    const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
-    if (raw && threadIdx.x == 0) start_barrier(own.barrier(), int(Plan::threads) / 32);
+    const typename Multiply::Inputs inputs{own.barrier()};
+    const typename Multiply::Pieces pieces{own.barrier(2 * int(Plan::buffers))};
+    const Outputs outputs{own.barrier(2 * int(Plan::buffers + Plan::slots))};
+    if (threadIdx.x == 0) {
+      inputs.start(2 * Stagers::count, consumers);
+      pieces.start(1, consumers / 32);
+      if (apart) outputs.start(consumers, Writers::count);
+      if constexpr (tile.raw) {
+        for (int i = 0; i < int(tile.raw_buffers); ++i) {
+          start_barrier(raw_barrier(own, i), Stager::fetchers);
+        }
+      }
+    }
     fence_before_bulk_copies();
     __syncthreads();
+    if (threadIdx.x < consumers) {
+      if constexpr (registers.moves) take_registers<registers.consumer>();
+      consume(own, inputs, pieces, outputs);
+    } else {
+      if constexpr (registers.moves) leave_registers<registers.producer>();
+      if (Stagers::has_this()) {
+        bring_inputs(own, inputs);
+      } else if (Fetcher::has_this()) {
+        if (Fetcher::number() == 0) bring_weights(own, pieces);
+      } else if constexpr (apart) {
+        take_outputs(own, outputs);
+      }
+    }
+  }
 
+ private:
+  static constexpr int consumers = int(Plan::threads);
+  static constexpr int consumer_barrier = 1, stager_barrier = 2;
+  static constexpr int producers = int(Plan::producers);
+  static constexpr bool apart = producers > 128;  ///< outputs are taken away by others
+  using Stagers = Team<consumers, apart ? 128 : 96, apart ? 1 : 2>;
+  using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
+  using Fetcher = Team<consumers + producers - 32, 32>;
+  using Outputs = Ring<1>;
+  using Stager = typename Choose<Multiply::as_operands, StageOperands<Problem, Plan, Stagers>,
+                                 Stage<Problem, Plan, Stagers>>::Type;
+
+  static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};
+
+  /// A stage of a tile, of all that a block computes one after the other.
+  struct TileStage {
+    unsigned number = blockIdx.x;
+    int stage = 0;
+    __device__ __forceinline__ bool exists() const { return number < unsigned(blocks); }
+    __device__ __forceinline__ void advance() {
+      if (++stage == stages) stage = 0, number += Shared::together();
+    }
+  };
+  __device__ __forceinline__ Stager stager(const Shared& own, const TileStage& of,
+                                           int buffer) const {
+    return own.template inputs_of<Stager>(input, At(of.number), of.stage, buffer);
+  }
+
+  __device__ __forceinline__ void bring_inputs(const Shared& own,
+                                               typename Multiply::Inputs inputs) const {
+    if constexpr (tiling_of<Problem, Plan>().raw) {
+      if (reinterpret_cast<unsigned long long>(input) % 16 == 0) return bring_raw(own, inputs);
+    }
+#pragma unroll 1
+    for (TileStage now; now.exists(); now.advance()) {
+      const Stager own_stager = stager(own, now, inputs.at);
+      inputs.wait_free();
+      own_stager();
+      arrive_after_copies(inputs.full());
+      arrive(inputs.full());
+      inputs.advance();
+    }
+  }
+  /// The same by way of raw inputs, which come some stages ahead.
+  __device__ __forceinline__ void bring_raw(const Shared& own,
+                                            typename Multiply::Inputs inputs) const {
+    constexpr int raw_buffers = int(tiling_of<Problem, Plan>().raw_buffers);
+    TileStage coming;
+    for (int i = 0; i < raw_buffers && coming.exists(); ++i, coming.advance()) {
+      stager(own, coming, 0).fetch(own.raw(i), raw_barrier(own, i));
+    }
+    unsigned piece = 0;
+#pragma unroll 1
+    for (TileStage now; now.exists(); now.advance(), ++piece) {
+      const Stager own_stager = stager(own, now, inputs.at);
+      inputs.wait_free();
+      wait_for_barrier(raw_barrier(own, piece), piece / raw_buffers & 1);
+      own_stager.arrange(own.raw(piece));
+      arrive_after_copies(inputs.full());
+      arrive(inputs.full());
+      inputs.advance();
+      // All have read what the next copies overwrite.
+      fence_before_bulk_copies();
+      sync_team<stager_barrier, Stagers::count>();
+      if (coming.exists()) {
+        stager(own, coming, 0).fetch(own.raw(piece), raw_barrier(own, piece));
+        coming.advance();
+      }
+    }
+  }
+  static __device__ __forceinline__ unsigned long long* raw_barrier(const Shared& own, int piece) {
+    constexpr int others = 2 * int(Plan::buffers + Plan::slots + 1);
+    return own.barrier(others + piece % int(tiling_of<Problem, Plan>().raw_buffers));
+  }
+
+  __device__ __forceinline__ void bring_weights(const Shared& own,
+                                                typename Multiply::Pieces pieces) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int fragment_words = 32 * int(tile.lane_words);
+    const unsigned together = Shared::together();
+    At before(blockIdx.x);
+#pragma unroll 1
+    for (unsigned number = blockIdx.x; number < unsigned(blocks); number += together) {
+      const At at(number);
+      if (Multiply::keeps && number != blockIdx.x && at.same_channels(before)) continue;
+      before = at;
+#pragma unroll 1
+      for (int stage = 0; stage < stages; ++stage) {
+        const unsigned* const from = packed + Packed::offset(at.group, at.channel_block, stage);
+#pragma unroll 1
+        for (int piece = 0; piece < int(Plan::piece_count); ++piece) {
+          const int first = Plan::pieces(piece), end = Plan::pieces(piece + 1);
+          const unsigned bytes = unsigned(end - first) * fragment_words * 4;
+          pieces.wait_free();
+          expect_bytes(pieces.full(), bytes);
+          bulk_copy_to_shared(own.weights(pieces.at), from + first * fragment_words, bytes,
+                              pieces.full());
+          arrive(pieces.full());
+          pieces.advance();
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void take_outputs(const Shared& own, Outputs outputs) const {
+    const unsigned together = Shared::together();
+#pragma unroll 1
+    for (unsigned number = blockIdx.x; number < unsigned(blocks); number += together) {
+      const Output out = own.outputs(output, At(number), 0);
+      outputs.wait_full();
+      out.template store<Writers>();
+      wait_for_bulk_reads<0>();
+      arrive(outputs.free());
+      outputs.advance();
+    }
+  }
+
+  __device__ __forceinline__ void consume(const Shared& own,
+                                          const typename Multiply::Inputs& inputs,
+                                          const typename Multiply::Pieces& pieces,
+                                          Outputs outputs) const {
+    const unsigned together = Shared::together();
+    const Unit<Problem, Plan> job(uniform(threadIdx.x / 128));
+    Multiply multiply(own, inputs, pieces, job);
+    unsigned number = blockIdx.x;
     At at(number);
     bool new_channels = true;
-    int piece = 0;  // of inputs, as they are staged one after the other
-    unsigned turn = 0;
-    fetch(own, at, 0, 0, raw);
 #pragma unroll 1
-    for (;; ++turn) {
+    for (;;) {
       const unsigned next = number + together;
-      const bool ends = next >= unsigned(tile.tiles);
+      const bool ends = next >= unsigned(blocks);
       const At coming(ends ? number : next);
-      const Output out = own.outputs(output, at, turn);
-      bool not_finite = false;
+      const bool leaves = !Multiply::keeps || !coming.same_channels(at);
+      if (Multiply::keeps && !new_channels) multiply.pieces.turn ^= 1;  // still full
+      const Output out = own.outputs(output, at, 0);
+      typename Multiply::Sums sums;
+      Multiply::start(sums);
 #pragma unroll 1
-      for (int round = 0; round < rounds; ++round) {
-        const unsigned unit = round * unsigned(tile.workers) + uniform(threadIdx.x / 128);
-        const bool works = tile.units % tile.workers == 0 || unit < unsigned(tile.units);
-        const Unit<Problem, Plan> job(unit);
-        typename Multiply::Sums sums = {};
-#pragma unroll 1
-        for (int stage = 0; stage < stages; ++stage) {
-          const bool last = stage == stages - 1;
-          if (round == 0) {
-            // Nobody reads the operands of before any more: the last barrier was after that.
-            if (new_channels && stage == 0) {
-              if (Problem::bias) own.fill_bias(at);
-              if (stages == 1) own.fetch_weights(at, 0, 0);
-            }
-            const Stager stager = own.template inputs_of<Stager>(input, at, stage, 0);
-            if (raw) {
-              wait_for_barrier(own.barrier(), piece & 1);
-              stager.arrange(own.raw());
-            } else {
-              stager();
-            }
-            wait_for_copies_to_shared();
-            fence_before_bulk_copies();
-            __syncthreads();
-            if (!last) {
-              fetch(own, at, stage + 1, piece + 1, raw);
-            } else if (!ends) {
-              fetch(own, coming, 0, piece + 1, raw);
-            }
-          }
-          if (works) Multiply::add(job, own, piece, sums);
-          if (round == 0) ++piece;
-          if (!last) __syncthreads();
-        }
-        if (round == 0) {
-          // Now nothing reads the outputs that lie where these will.
-          wait_for_bulk_reads<int(Plan::buffers) - 1>();
-          __syncthreads();
-          if constexpr (some_without_taps) {
-            out.fill(own.bias());
-            __syncthreads();
-          }
-        }
-        if (works) {
-          not_finite |= Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
-        }
+      for (int stage = 0; stage < stages; ++stage) multiply.add(sums, stage, leaves);
+
+      if (Problem::bias && new_channels) own.fill_bias(at);
+      // The outputs of before are read.
+      if constexpr (apart) {
+        outputs.wait_free();
+      } else {
+        wait_for_bulk_reads<0>();
       }
+      if (!apart || some_without_taps || (Problem::bias && new_channels)) {
+        sync_team<consumer_barrier, consumers>();
+      }
+      if constexpr (some_without_taps) {
+        out.fill(own.bias());
+        sync_team<consumer_barrier, consumers>();
+      }
+      const bool not_finite = Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
       fence_before_bulk_copies();
-      if (__syncthreads_or(not_finite)) {
+      if (sync_team_or<consumer_barrier, consumers>(not_finite)) {
         Repair<Problem, Plan>{input, packed, bias}(number, out);
         fence_before_bulk_copies();
-        __syncthreads();
+        sync_team<consumer_barrier, consumers>();
       }
-      out.store();
+      if constexpr (apart) {
+        arrive(outputs.full());
+        outputs.advance();
+      } else {
+        out.store();
+      }
       if (ends) break;
       new_channels = !coming.same_channels(at);
       number = next;
@@ -3464,24 +3947,12 @@ struct PhaseWgmma {
     }
     wait_for_bulk_reads<0>();
   }
-
- private:
-  using Stager = typename Multiply::Stager;
-
-  /// Starts to bring what a stage needs.
-  __device__ __forceinline__ void fetch(const Shared& own, const At& at, int stage, int piece,
-                                        bool raw) const {
-    if (stages > 1) own.fetch_weights(at, stage, piece);
-    if (raw) {
-      own.template inputs_of<Stager>(input, at, stage, 0).fetch(own.raw(), own.barrier());
-    }
-  }
 };
 
 }  // namespace phaseconv
 
 // n8,ic48,oc24,i96x96x96,k3,tf32
-// phase_wgmma:cells128,threads512,box2x2x98,block24,columns24,groups1,inputs8,buffers1,resident1
+// phase_stream:cells128,threads512,box2x2x64,block24,columns24,groups1,inputs8,buffers3,slots6,resident1
 namespace phaseconv::generated_0 {
 
 struct TheProblem {
@@ -3497,24 +3968,31 @@ struct TheProblem {
   static constexpr bool bias = false;
 };
 
-__device__ constexpr int list_of_offsets[] = {104923136, 104923137, 104923138, 104923236, 104923237, 104923238, 104923336, 104923337, 104923338, 104923536, 104923537, 104923538, 104923636, 104923637, 104923638, 104923736, 104923737, 104923738, 104923936, 104923937, 104923938, 104924036, 104924037, 104924038, 104924136, 104924137, 104924138};
+__device__ constexpr int list_of_offsets[] = {-2147483646, 3, 4, 70, 71, 72, 138, 139, 140, 274, 275, 276, 342, 343, 344, 410, 411, 412, 546, 547, 548, -2147483034, 615, 616, 682, 683, 684};
 __device__ constexpr int list_of_first_fragment[] = {0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45, 48, 51, 54, 57, 60, 63, 66, 69, 72, 75, 78};
 __device__ constexpr int list_of_used_tiles[] = {7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7};
 __device__ constexpr int list_of_step[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26};
 __device__ constexpr int list_of_first_use[] = {0, 27};
+__device__ constexpr int list_of_pieces[] = {0, 63, 81};
 struct ThePlan {
   static constexpr int box_d = 2;
   static constexpr int box_h = 2;
-  static constexpr int box_w = 98;
+  static constexpr int box_w = 64;
   static constexpr int group_block = 1;
   static constexpr int channel_block = 24;
   static constexpr int input_block = 8;
   static constexpr int cell_tile = 128;
   static constexpr int column_tile = 24;
-  static constexpr int threads = 512;
-  static constexpr int buffers = 1;
+  static constexpr int threads = 256;
+  static constexpr int buffers = 3;
   static constexpr bool warpgroups = true;
-  static constexpr int slots = 0;
+  static constexpr int slots = 6;
+  static constexpr int producers = 256;
+  static constexpr int resident = 1;
+  static constexpr int batch_count = 9;
+  static constexpr StepBatches batches = {{{3, 1, true, {7u, 7u, 7u}}, {3, 1, false, {7u, 7u, 7u}}, {3, 1, false, {7u, 7u, 7u}}, {3, 1, false, {7u, 7u, 7u}}, {3, 1, false, {7u, 7u, 7u}}, {3, 1, false, {7u, 7u, 7u}}, {3, 1, false, {7u, 7u, 7u}}, {3, 1, true, {7u, 7u, 7u}}, {3, 1, false, {7u, 7u, 7u}}}};
+  static constexpr int piece_count = 2;
+  static __device__ int pieces(int i) { return list_of_pieces[i]; }
   static __device__ int first_use(int i) { return list_of_first_use[i]; }
   static __device__ int step(int i) { return list_of_step[i]; }
   static __device__ int used_tiles(int i) { return list_of_used_tiles[i]; }
@@ -3522,9 +4000,9 @@ struct ThePlan {
   static __device__ int offsets(int i) { return list_of_offsets[i]; }
 };
 
-using Kernel = PhaseWgmma<TheProblem, ThePlan>;
-static_assert(Kernel::blocks == 19208, "the host launches another number of blocks");
-static_assert(Kernel::shared_bytes == 181888, "the host asks for another size of shared memory");
+using Kernel = PhaseStream<TheProblem, ThePlan>;
+static_assert(Kernel::blocks == 38416, "the host launches another number of blocks");
+static_assert(Kernel::shared_bytes == 229248, "the host asks for another size of shared memory");
 static_assert(Kernel::Packed::bytes == 124416, "the host allocates another size of packed weights");
 
 extern "C" __global__ __launch_bounds__(512, 1)
@@ -3555,7 +4033,7 @@ const Grid packs[] = {
     {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_pack_0), 122, 256, 0, 0},
 };
 const Grid runs[] = {
-    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 19208, 512, 181888, 1},
+    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 38416, 512, 229248, 1},
 };
 
 // Launches on a stream of a device; the device that is current stays so. Null, or what went wrong.

@@ -246,6 +246,17 @@ PHASECONV_FUNCTION Index power_of_two_from(Index value) {
   return power;
 }
 
+/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
+PHASECONV_FUNCTION int lanes_for(Index length) {
+  int best = 1;
+  for (int lanes = 2; lanes <= 32; lanes *= 2) {
+    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
+    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
+    if (with * 10 <= without * 11) best = lanes;
+  }
+  return best;
+}
+
 }  // namespace phaseconv
 
 // What kernels have instead of a standard library.
@@ -367,6 +378,8 @@ struct StepBatch {
 /// more than a few only where that is not too long to compile.
 inline constexpr int kFewKinds = 8, kMostKinds = 27;
 inline constexpr Index kMostProductsOfKinds = 128;
+/// More combinations of what shifts lead to along the axes are not looked at.
+inline constexpr Index kMostSets = 128;
 /// What is unrolled has a batch of its own for every step, at worst.
 inline constexpr int kMostBatches = 64;
 struct StepBatches {
@@ -383,9 +396,9 @@ inline constexpr Index kLeastBulkBytes = 1024;
 /// Weights that come in pieces: the bytes of one, unless a step has more.
 inline constexpr Index kPieceBytes = 16 * 1024;
 /// The same where weights come in pieces.
-inline constexpr Index kMostStreamedProducts = 96;
-/// Column tiles of an instruction.
-inline constexpr Index kMostProductTiles = 16;
+inline constexpr Index kMostStreamedProducts = 128;
+/// Column tiles of an instruction; each takes four cycles, all of them at least so many.
+inline constexpr Index kMostProductTiles = 16, kLeastProductCycles = 13;
 /// Up to so many columns, float32 multiplies with both parts of weights at once.
 inline constexpr Index kMostJoinedColumns = 32;
 
@@ -395,6 +408,7 @@ struct Tiling {
 
   // Channels, of a group.
   Index ic, oc;
+  bool as_operands;  ///< inputs are staged as warpgroups' operands; else as words
   Index per_word;  ///< input channels of a word
   Index words;     ///< of a group, staged at a time
   Index stages;    ///< times that inputs are staged, one after the other
@@ -561,8 +575,13 @@ struct Tiling {
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
   /// Column tiles of a sweep that a tap leads to from a neighbour.
   PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
-  /// How many sets of tiles they have; more than `kMostKinds` are not counted.
-  PHASECONV_FUNCTION Index kinds_of_neighbours() const;
+  /// Sets of products that neighbours are used for, if each has so many column tiles.
+  struct Kinds {
+    Index count;             ///< more than `kMostKinds` are not counted
+    Index products;          ///< of all neighbours
+    Index products_of_code;  ///< of one neighbour of each kind
+  };
+  PHASECONV_FUNCTION Kinds kinds_of_neighbours(Index width) const;
 
  private:
   PHASECONV_FUNCTION void cut() {
@@ -570,6 +589,8 @@ struct Tiling {
     const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
     const bool warpgroups = q.warpgroups;
+    // Where fragments are loaded, 32-bit words can be made operands then.
+    as_operands = warpgroups && (q.slots == 0 || p.element_bytes == 2);
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
@@ -624,6 +645,8 @@ struct Tiling {
   PHASECONV_FUNCTION void place_outputs();
   PHASECONV_FUNCTION void join_columns();
   PHASECONV_FUNCTION void place_weights();
+  /// Where weights come in pieces: how wide products are; returns how many all neighbours have.
+  PHASECONV_FUNCTION Index choose_products();
   PHASECONV_FUNCTION void share_memory();
 
   /// Sets how cells are numbered; returns how many numbers that takes.
@@ -669,11 +692,10 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const TileProblem& p = problem;
   const TilePlan& q = plan;
   const Phases d(p.d), h(p.h), w(p.w);
-  const bool warpgroups = q.warpgroups;
   const Index chunk = 16 / p.element_bytes;
   staged_size = p.channels_last ? 4 : p.element_bytes;
   lead = 0;
-  wide = !p.channels_last && !warpgroups && p.w.input % chunk == 0 &&
+  wide = !p.channels_last && !as_operands && p.w.input % chunk == 0 &&
          (blocks_w == 1 || q.box_w % chunk == 0);
   if (wide) {
     // Rows start where memory does, modulo 16 bytes.
@@ -683,7 +705,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
-  if (warpgroups) {
+  if (as_operands) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
     staged_size = 16;
@@ -804,30 +826,39 @@ PHASECONV_FUNCTION void Tiling::join_columns() {
   }
 }
 
+PHASECONV_FUNCTION Index Tiling::choose_products() {
+  // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
+  // longer than their share, wide ones multiply zeros.
+  Index best = 0, count = 0;
+  for (Index width = least(sweep_tiles, kMostProductTiles); width > 0; --width) {
+    if (sweep_tiles % width != 0) continue;
+    const Kinds kinds = kinds_of_neighbours(width);
+    const Index of_code = kinds.products_of_code * cell_tiles * (problem.split ? 3 : 1);
+    const bool told_apart =
+        kinds.count <= kFewKinds ||
+        (kinds.count <= kMostKinds && of_code * steps_together() <= kMostProductsOfKinds);
+    const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
+    const Index cycles = products * most(4 * width, kLeastProductCycles);
+    if (count > 0 && cycles >= best) continue;
+    best = cycles;
+    count = products;
+    product_tiles = width;
+    tiles_left_out = told_apart;
+  }
+  return count;
+}
+
 PHASECONV_FUNCTION void Tiling::place_weights() {
   const TileProblem& p = problem;
   const TilePlan& q = plan;
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
+  Index streamed = 0;  // products of a stage
   if (q.slots > 0) {
-    // All products are as wide: the compiler puts none after the other that has other sums.
-    const Index kinds = kinds_of_neighbours();
-    const auto widest = [](Index alike) {
-      Index width = least(alike, kMostProductTiles);
-      while (alike % width != 0) --width;
-      return width;
-    };
-    const Index own = most(channel_columns / 8, 1), split_products = cell_tiles * (p.split ? 3 : 1);
-    tiles_left_out =
-        kinds <= kFewKinds ||
-        (kinds <= kMostKinds && channel_columns % 8 == 0 &&
-         taps * (own / widest(own)) * split_products * steps_together() <= kMostProductsOfKinds);
-    product_tiles = widest(kinds == 1 || !tiles_left_out ? sweep_tiles : own);
+    streamed = choose_products() * words / 8;
+    const Index products = streamed * cell_tiles * (p.split ? 3 : 1);
     joined = false;
-    const Index products = split_products * words / 8 *
-                           (kinds == 1 ? neighbours * sweep_tiles / product_tiles
-                                       : taps * channel_columns / 8 / product_tiles);
     folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
   } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
@@ -854,12 +885,10 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
   fragments = uses * sweep_tiles;
-  if (tiles_left_out && channel_columns % 8 == 0) {
+  if (streamed > 0) {
+    fragments = streamed * product_tiles;
+  } else if (tiles_left_out && channel_columns % 8 == 0) {
     fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
-  } else if (tiles_left_out) {
-    fragments = 0;
-    for (Index n = 0; n < neighbours; ++n) fragments += bits_of(tiles_of(0, n));
-    fragments *= neighbour_words / 8;
   }
   lane_words = p.split ? 4 : 2;
   weight_words = q.group_block * fragments * 32 * lane_words;
@@ -1006,8 +1035,7 @@ PHASECONV_FUNCTION Index Tiling::input_offset(Index k) const {
   const Phases d(problem.d), h(problem.h), w(problem.w);
   const Neighbour at = neighbour(n);
   return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-         (lead + w.max_shift() - w.shift_at(at.w)) * x_w +
-         (plan.warpgroups ? word / 4 : word) * x_word;
+         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (as_operands ? word / 4 : word) * x_word;
 }
 
 PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number) const {
@@ -1023,8 +1051,18 @@ PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number)
 }
 
 PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
-  if (tiles_left_out || steps_left_out) return tiles_of(sweep, k_neighbour(step * 8));
-  return unsigned((Index{1} << sweep_tiles) - 1);
+  const unsigned all = unsigned((Index{1} << sweep_tiles) - 1);
+  if (!tiles_left_out && !steps_left_out) return all;
+  const unsigned used = tiles_of(sweep, k_neighbour(step * 8));
+  if (plan.slots == 0) return used;
+  // Those of whole products.
+  const unsigned product = unsigned((Index{1} << product_tiles) - 1);
+  unsigned whole = 0;
+  for (unsigned at = product; (at & all) != 0; at <<= product_tiles) {
+    if ((used & at) != 0) whole |= at;
+    if (product_tiles == sweep_tiles) break;
+  }
+  return whole;
 }
 
 PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number) const {
@@ -1038,41 +1076,61 @@ PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number
   return mask;
 }
 
-/// How many sets of live phases the shifts of an axis lead to.
-PHASECONV_FUNCTION Index sets_of_phases(const Axis& axis) {
-  const Phases phases(axis);
-  unsigned masks[kMostKinds] = {};
-  Index count = 0;
-  for (Index i = 0; i < phases.shift_count() && count <= kMostKinds; ++i) {
-    unsigned mask = 0;
-    for (Index n = 0; n < phases.live_count(); ++n) {
-      if (phases.tap_between(n, phases.shift_at(i)) != axis.kernel) mask |= 1u << n;
-    }
-    Index at = 0;
-    while (at < count && masks[at] != mask) ++at;
-    if (at < count) continue;
-    if (count < kMostKinds) masks[count] = mask;
-    ++count;
-  }
-  return count;
-}
+/// The sets of live phases that the shifts of an axis lead to, one bit for each phase.
+struct PhaseSets {
+  unsigned set[kMostKinds] = {};
+  Index shifts[kMostKinds] = {};  ///< so many lead to each
+  Index count = 0;                ///< more than `kMostKinds`: too many to tell apart
 
-PHASECONV_FUNCTION Index Tiling::kinds_of_neighbours() const {
-  // Where a tile has one phase, they are what the axes' sets make together.
-  if (channel_columns % 8 == 0) {
-    return sets_of_phases(problem.d) * sets_of_phases(problem.h) * sets_of_phases(problem.w);
+  PHASECONV_FUNCTION explicit PhaseSets(const Axis& axis) {
+    const Phases phases(axis);
+    for (Index i = 0; i < phases.shift_count() && count <= kMostKinds; ++i) {
+      unsigned led_to = 0;
+      for (Index n = 0; n < phases.live_count(); ++n) {
+        if (phases.tap_between(n, phases.shift_at(i)) != axis.kernel) led_to |= 1u << n;
+      }
+      Index at = 0;
+      while (at < count && set[at] != led_to) ++at;
+      if (at == count) ++count;
+      if (at == kMostKinds) break;
+      set[at] = led_to;
+      ++shifts[at];
+    }
   }
-  unsigned masks[kMostKinds] = {};
-  Index count = 0;
-  for (Index n = 0; n < neighbours && count <= kMostKinds; ++n) {
-    const unsigned mask = tiles_of(0, n);
+};
+
+PHASECONV_FUNCTION Tiling::Kinds Tiling::kinds_of_neighbours(Index width) const {
+  const PhaseSets d(problem.d), h(problem.h), w(problem.w);
+  const Index live_h = Phases(problem.h).live_count(), live_w = Phases(problem.w).live_count();
+  unsigned known[kMostKinds] = {};
+  Kinds kinds = {};
+  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0};
+  for (Index each = 0; each < d.count * h.count * w.count; ++each) {
+    const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
+                of_w = each % w.count;
+    unsigned mask = 0;
+    Index products = 0;
+    for (Index first = 0; first < sweep_tiles; first += width) {
+      const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
+      for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
+        if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
+             w.set[of_w] >> n % live_w & 1) == 0) {
+          continue;
+        }
+        mask |= 1u << first;
+        ++products;
+        break;
+      }
+    }
+    kinds.products += products * d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
     Index at = 0;
-    while (at < count && masks[at] != mask) ++at;
-    if (at < count) continue;
-    if (count < kMostKinds) masks[count] = mask;
-    ++count;
+    while (at < kinds.count && known[at] != mask) ++at;
+    if (at < kinds.count) continue;
+    if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0};
+    known[kinds.count++] = mask;
+    kinds.products_of_code += products;
   }
-  return count;
+  return kinds;
 }
 
 }  // namespace phaseconv
@@ -1083,6 +1141,12 @@ namespace phaseconv {
 
 __device__ __forceinline__ unsigned shared_address(const void* pointer) {
   return unsigned(__cvta_generic_to_shared(pointer));
+}
+
+__device__ __forceinline__ unsigned load_shared(unsigned address) {
+  unsigned word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
+  return word;
 }
 
 /// Writes to shared memory where the condition holds, without a branch.
@@ -1303,21 +1367,24 @@ struct TF32;
 struct F16;
 struct BF16;
 
-/// To 10 explicit mantissa bits, to nearest, ties away. Infinities stay; a NaN may become any other
-/// value, so that of a difference from it is what shows it.
-__device__ __forceinline__ unsigned nearest_tf32(unsigned word) {
-  return (word + 0x1000u) & 0xffffe000u;
+/// What tensor cores, which ignore the 13 lowest bits, take for a float32 rounded to 10 explicit
+/// mantissa bits, to nearest, ties away. Of a number: half of the last bit that counts, added to an
+/// infinity or a NaN, may make a number of it.
+__device__ __forceinline__ unsigned rounds_to_tf32(unsigned word) { return word + 0x1000u; }
+__device__ __forceinline__ bool is_number(unsigned word) {
+  return fabsf(__uint_as_float(word)) < __uint_as_float(0x7f800000u);
 }
 
 /// One of the two parts of a float32 that together have at least 22 bits of it. What is not finite
 /// is all in the upper part, and what rounds to infinity is cut instead.
 __device__ inline unsigned split_tf32(float value, bool lower_part) {
-  const unsigned bits = __float_as_uint(value), exponent = 0x7f800000u;
-  const bool finite = (bits & exponent) != exponent;
-  unsigned upper = finite ? nearest_tf32(bits) : bits;
-  if (finite && (upper & exponent) == exponent) upper = bits & 0xffffe000u;
+  const unsigned bits = __float_as_uint(value), that_count = 0xffffe000u;
+  const bool finite = is_number(bits);
+  unsigned upper = finite ? rounds_to_tf32(bits) & that_count : bits;
+  if (finite && !is_number(upper)) upper = bits & that_count;
   if (!lower_part) return upper;
-  return finite ? nearest_tf32(__float_as_uint(value - __uint_as_float(upper))) : 0u;
+  const unsigned lower = __float_as_uint(value - __uint_as_float(upper));
+  return finite ? rounds_to_tf32(lower) & that_count : 0u;
 }
 
 /// `sums += a * b`, in `parts` instructions that may have others between them. Products of float32
@@ -1350,7 +1417,9 @@ template <>
 struct Product<TF32, false> : Product<F16, false> {
   struct Cells {
     unsigned word[4];
-    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = nearest_tf32(raw); }
+    __device__ __forceinline__ void set(int i, unsigned raw) {
+      word[i] = is_number(raw) ? rounds_to_tf32(raw) : raw;
+    }
   };  // weights are rounded as they are packed
   template <int part>
   static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
@@ -1366,9 +1435,13 @@ struct Product<F32, false> {
   struct Cells {
     unsigned upper[4], lower[4];
     __device__ __forceinline__ void set(int i, unsigned raw) {
-      upper[i] = nearest_tf32(raw);
-      // The tensor cores ignore the 13 lowest bits: half of the last that counts rounds.
-      lower[i] = __float_as_uint(__uint_as_float(raw) - __uint_as_float(upper[i])) + 0x1000u;
+      // 11 bits of it (T. J. Dekker, "A floating-point technique for extending the available
+      // precision", 1971, with one rounding fewer). Of 2^115 and more, of an infinity and a NaN it
+      // is not a number, and so the sums are not.
+      const float value = __uint_as_float(raw);
+      const float nearest = fmaf(value, -8192.0f, value * 8193.0f);
+      upper[i] = __float_as_uint(nearest);
+      lower[i] = rounds_to_tf32(__float_as_uint(value - nearest));
     }
   };
   struct Columns {  // split as they are packed
@@ -1774,180 +1847,6 @@ struct Unit {
     const unsigned first = chunk * unsigned(Plan::cell_tile);
     if constexpr (!tile.plan.warpgroups) return first + cell_tile * 16;
     return first + cell_tile * 64 + threadIdx.x / 32 % 4 * 16;
-  }
-};
-
-}  // namespace phaseconv
-
-// Stages the inputs of a tile's cells in shared memory, with zeros where there is no input, so that
-// the products need no bounds. With channels first what is staged is what lies in memory, row by
-// row of each channel; with channels last it is 32-bit words, position by position. All is copied
-// in the background, 16 or 4 bytes at a time where the alignment allows, but for the rest: elements
-// of 16 bits that lie alone, or become float32.
-
-namespace phaseconv {
-
-/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
-PHASECONV_FUNCTION int lanes_for(int length) {
-  int best = 1;
-  for (int lanes = 2; lanes <= 32; lanes *= 2) {
-    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
-    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
-    if (with * 10 <= without * 11) best = lanes;
-  }
-  return best;
-}
-
-template <class Problem, class Plan>
-struct Stage {
-  using Element = typename Problem::Element;
-  using Stored = typename Element::Stored;
-  static constexpr bool last = Problem::channels_last;
-  /// What is staged.
-  using Staged = typename Choose<(tiling_of<Problem, Plan>().staged_size == 2), unsigned short,
-                                 unsigned>::Type;
-
-  const Stored* input;  ///< of the tile's image
-  Staged* staged;
-  int group;          ///< the tile's first one
-  int first_channel;  ///< of each group, staged now
-  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
-
-  __device__ __forceinline__ void operator()() const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    if constexpr (last) {
-      if (fours && aligned(16)) {
-        positions<4, true>();
-      } else if (words_in_place && aligned(4)) {
-        positions<1, true>();
-      } else {
-        positions<1, false>();
-      }
-    } else if (tile.wide && aligned(16)) {
-      rows<tile.wide ? 16 : size>();
-    } else {
-      rows<size>();
-    }
-  }
-
-  /// The word of a matrix product that begins at a staged element.
-  static __device__ __forceinline__ unsigned word(const Staged* at) {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    if constexpr (sizeof(Staged) == 4) {
-      return *at;
-    } else if constexpr (per_word == 2) {
-      return unsigned(at[0]) | unsigned(at[tile.x_channel]) << 16;
-    } else {
-      return __float_as_uint(Element::value(*at));
-    }
-  }
-
- private:
-  static constexpr int threads = int(Plan::threads);
-  static constexpr int size = int(sizeof(Stored));
-  static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
-  static constexpr Index from_channel =
-      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
-  static constexpr Index from_w = last ? Problem::in_channels : 1;
-  static constexpr Index from_h = from_w * Problem::w.input;
-  static constexpr Index from_d = from_h * Problem::h.input;
-
-  /// Channels last: words are staged as they lie in memory, or four of them together, where inputs
-  /// are aligned.
-  static constexpr bool words_in_place =
-      size * per_word == 4 && tiling_of<Problem, Plan>().ic % per_word == 0 &&
-      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
-  static constexpr bool fours = words_in_place && tiling_of<Problem, Plan>().words % 4 == 0 &&
-                                tiling_of<Problem, Plan>().x_w % 4 == 0 &&
-                                tiling_of<Problem, Plan>().ic % (4 * per_word) == 0;
-
-  __device__ __forceinline__ bool aligned(int bytes) const {
-    return reinterpret_cast<unsigned long long>(input) % bytes == 0;
-  }
-
-  // Inputs that are not aligned are `rare`: they get less code, which compilers take long for.
-
-  /// Channels first: rows of each channel, so many bytes at a time.
-  template <int bytes>
-  __device__ __forceinline__ void rows() const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int channels = int(tile.words) * per_word;  // of a group
-    constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
-    constexpr int count = bytes / size;
-    constexpr bool rare = tile.wide && bytes == size;
-    constexpr int lanes = lanes_for(in_w / count);
-    constexpr int turns = int(parts(in_w, lanes * count));
-#pragma unroll 1
-    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
-      const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
-      const int own_channel = first_channel + channel % channels;
-      const int own_group = group + channel / channels;
-      const bool there =
-          unsigned(i_d + d) < unsigned(Problem::d.input) &&
-          unsigned(i_h + h) < unsigned(Problem::h.input) &&
-          (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
-          (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
-      // Where there is nothing, no address is formed from what is there.
-      const Stored* const from = there
-                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
-                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
-                                     : input;
-      Staged* const to =
-          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
-      // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
-#pragma unroll(rare ? 1 : 4)
-      for (int turn = 0; turn < turns; ++turn) {
-        const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
-        if (in_w % (lanes * count) != 0 && x >= in_w) continue;
-        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
-        if constexpr (bytes == 2) {
-          to[x] = exists ? __ldg(from + x) : Stored(0);
-        } else {
-          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
-        }
-      }
-    }
-  }
-
-  /// Channels last: the words of each position, `count` at a time; in place: as they are.
-  template <int count, bool in_place>
-  __device__ __forceinline__ void positions() const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int words = int(tile.words), all_words = int(tile.plan.group_block) * words;
-    constexpr int all = int(tile.in_d) * in_h * in_w;
-    constexpr int lanes = lanes_for(all_words / count);
-    constexpr bool rare = (fours && count == 1) || (words_in_place && !in_place);
-#pragma unroll(rare ? 1 : 2)
-    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
-      const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
-      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
-                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
-                         unsigned(i_w + w) < unsigned(Problem::w.input);
-      const Stored* const from =
-          there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
-      Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
-#pragma unroll(rare ? 1 : 4)
-      for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
-        const int own_group = group + x / words;
-        const int channel = first_channel + x % words * per_word;
-        const int left =
-            there && (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups)
-                ? int(tile.ic) - channel
-                : 0;  // channels of the group from here on
-        const Stored* const own = from + own_group * tile.ic + channel;
-        if constexpr (in_place) {
-          copy_to_shared<4 * count>(to + x, left > 0 ? own : input, left > 0);
-        } else if constexpr (per_word == 2) {
-          const unsigned lower = left > 0 ? unsigned(__ldg(own)) : 0u;
-          const unsigned upper = left > 1 ? unsigned(__ldg(own + 1)) : 0u;
-          to[x] = lower | upper << 16;
-        } else {
-          to[x] = left > 0 ? __float_as_uint(Element::value(__ldg(own))) : 0u;
-        }
-      }
-    }
   }
 };
 
@@ -2566,6 +2465,169 @@ struct Block {
             at.d.cell - int(d.max_shift()),
             at.h.cell - int(h.max_shift()),
             at.w.cell - int(w.max_shift() + tile.lead)};
+  }
+};
+
+}  // namespace phaseconv
+
+// Stages the inputs of a tile's cells in shared memory, with zeros where there is no input, so that
+// the products need no bounds. With channels first what is staged is what lies in memory, row by
+// row of each channel; with channels last it is 32-bit words, position by position. All is copied
+// in the background, 16 or 4 bytes at a time where the alignment allows, but for the rest: elements
+// of 16 bits that lie alone, or become float32.
+
+namespace phaseconv {
+
+template <class Problem, class Plan, class Team = AllThreads<Plan>>
+struct Stage {
+  using Element = typename Problem::Element;
+  using Stored = typename Element::Stored;
+  static constexpr bool last = Problem::channels_last;
+  /// What is staged.
+  using Staged = typename Choose<(tiling_of<Problem, Plan>().staged_size == 2), unsigned short,
+                                 unsigned>::Type;
+
+  const Stored* input;  ///< of the tile's image
+  Staged* staged;
+  int group;          ///< the tile's first one
+  int first_channel;  ///< of each group, staged now
+  int i_d, i_h, i_w;  ///< input position of the first staged neighbour; may be outside
+
+  __device__ __forceinline__ void operator()() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (last) {
+      if (fours && aligned(16)) {
+        positions<4, true>();
+      } else if (words_in_place && aligned(4)) {
+        positions<1, true>();
+      } else {
+        positions<1, false>();
+      }
+    } else if (tile.wide && aligned(16)) {
+      rows<tile.wide ? 16 : size>();
+    } else {
+      rows<size>();
+    }
+  }
+
+  /// The word of a matrix product that begins at a staged element.
+  static __device__ __forceinline__ unsigned word(const Staged* at) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (sizeof(Staged) == 4) {
+      return *at;
+    } else if constexpr (per_word == 2) {
+      return unsigned(at[0]) | unsigned(at[tile.x_channel]) << 16;
+    } else {
+      return __float_as_uint(Element::value(*at));
+    }
+  }
+
+ private:
+  static constexpr int threads = Team::count;
+  static constexpr int size = int(sizeof(Stored));
+  static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
+  static constexpr Index from_channel =
+      last ? 1 : Problem::d.input * Problem::h.input * Problem::w.input;
+  static constexpr Index from_w = last ? Problem::in_channels : 1;
+  static constexpr Index from_h = from_w * Problem::w.input;
+  static constexpr Index from_d = from_h * Problem::h.input;
+
+  /// Channels last: words are staged as they lie in memory, or four of them together, where inputs
+  /// are aligned.
+  static constexpr bool words_in_place =
+      size * per_word == 4 && tiling_of<Problem, Plan>().ic % per_word == 0 &&
+      (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
+  static constexpr bool fours = words_in_place && tiling_of<Problem, Plan>().words % 4 == 0 &&
+                                tiling_of<Problem, Plan>().x_w % 4 == 0 &&
+                                tiling_of<Problem, Plan>().ic % (4 * per_word) == 0;
+
+  __device__ __forceinline__ bool aligned(int bytes) const {
+    return reinterpret_cast<unsigned long long>(input) % bytes == 0;
+  }
+
+  // Inputs that are not aligned are `rare`: they get less code, which compilers take long for.
+
+  /// Channels first: rows of each channel, so many bytes at a time.
+  template <int bytes>
+  __device__ __forceinline__ void rows() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int channels = int(tile.words) * per_word;  // of a group
+    constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
+    constexpr int count = bytes / size;
+    constexpr bool rare = tile.wide && bytes == size;
+    constexpr int lanes = lanes_for(in_w / count);
+    constexpr int turns = int(parts(in_w, lanes * count));
+#pragma unroll 1
+    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
+      const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
+      const int own_channel = first_channel + channel % channels;
+      const int own_group = group + channel / channels;
+      const bool there =
+          unsigned(i_d + d) < unsigned(Problem::d.input) &&
+          unsigned(i_h + h) < unsigned(Problem::h.input) &&
+          (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
+          (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
+      // Where there is nothing, no address is formed from what is there.
+      const Stored* const from = there
+                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
+                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
+                                     : input;
+      Staged* const to =
+          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
+      // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
+#pragma unroll(rare ? 1 : 4)
+      for (int turn = 0; turn < turns; ++turn) {
+        const int x = (turn * lanes + Team::number() % lanes) * count;
+        if (in_w % (lanes * count) != 0 && x >= in_w) continue;
+        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
+        if constexpr (bytes == 2) {
+          to[x] = exists ? __ldg(from + x) : Stored(0);
+        } else {
+          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
+        }
+      }
+    }
+  }
+
+  /// Channels last: the words of each position, `count` at a time; in place: as they are.
+  template <int count, bool in_place>
+  __device__ __forceinline__ void positions() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w);
+    constexpr int words = int(tile.words), all_words = int(tile.plan.group_block) * words;
+    constexpr int all = int(tile.in_d) * in_h * in_w;
+    constexpr int lanes = lanes_for(all_words / count);
+    constexpr bool rare = (fours && count == 1) || (words_in_place && !in_place);
+#pragma unroll(rare ? 1 : 2)
+    for (int position = Team::number() / lanes; position < all; position += threads / lanes) {
+      const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
+                         unsigned(i_w + w) < unsigned(Problem::w.input);
+      const Stored* const from =
+          there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
+      Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
+#pragma unroll(rare ? 1 : 4)
+      for (int x = Team::number() % lanes * count; x < all_words; x += lanes * count) {
+        const int own_group = group + x / words;
+        const int channel = first_channel + x % words * per_word;
+        const int left =
+            there && (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups)
+                ? int(tile.ic) - channel
+                : 0;  // channels of the group from here on
+        const Stored* const own = from + own_group * tile.ic + channel;
+        if constexpr (in_place) {
+          copy_to_shared<4 * count>(to + x, left > 0 ? own : input, left > 0);
+        } else if constexpr (per_word == 2) {
+          const unsigned lower = left > 0 ? unsigned(__ldg(own)) : 0u;
+          const unsigned upper = left > 1 ? unsigned(__ldg(own + 1)) : 0u;
+          to[x] = lower | upper << 16;
+        } else {
+          to[x] = left > 0 ? __float_as_uint(Element::value(__ldg(own))) : 0u;
+        }
+      }
+    }
   }
 };
 

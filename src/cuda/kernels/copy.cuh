@@ -7,6 +7,12 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
   return unsigned(__cvta_generic_to_shared(pointer));
 }
 
+__device__ __forceinline__ unsigned load_shared(unsigned address) {
+  unsigned word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
+  return word;
+}
+
 /// Writes to shared memory where the condition holds, without a branch.
 __device__ __forceinline__ void store_shared_if(unsigned address, unsigned short value,
                                                 bool condition) {

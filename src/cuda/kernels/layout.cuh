@@ -9,11 +9,10 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const TileProblem& p = problem;
   const TilePlan& q = plan;
   const Phases d(p.d), h(p.h), w(p.w);
-  const bool warpgroups = q.warpgroups;
   const Index chunk = 16 / p.element_bytes;
   staged_size = p.channels_last ? 4 : p.element_bytes;
   lead = 0;
-  wide = !p.channels_last && !warpgroups && p.w.input % chunk == 0 &&
+  wide = !p.channels_last && !as_operands && p.w.input % chunk == 0 &&
          (blocks_w == 1 || q.box_w % chunk == 0);
   if (wide) {
     // Rows start where memory does, modulo 16 bytes.
@@ -23,7 +22,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
-  if (warpgroups) {
+  if (as_operands) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
     staged_size = 16;
@@ -144,30 +143,39 @@ PHASECONV_FUNCTION void Tiling::join_columns() {
   }
 }
 
+PHASECONV_FUNCTION Index Tiling::choose_products() {
+  // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
+  // longer than their share, wide ones multiply zeros.
+  Index best = 0, count = 0;
+  for (Index width = least(sweep_tiles, kMostProductTiles); width > 0; --width) {
+    if (sweep_tiles % width != 0) continue;
+    const Kinds kinds = kinds_of_neighbours(width);
+    const Index of_code = kinds.products_of_code * cell_tiles * (problem.split ? 3 : 1);
+    const bool told_apart =
+        kinds.count <= kFewKinds ||
+        (kinds.count <= kMostKinds && of_code * steps_together() <= kMostProductsOfKinds);
+    const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
+    const Index cycles = products * most(4 * width, kLeastProductCycles);
+    if (count > 0 && cycles >= best) continue;
+    best = cycles;
+    count = products;
+    product_tiles = width;
+    tiles_left_out = told_apart;
+  }
+  return count;
+}
+
 PHASECONV_FUNCTION void Tiling::place_weights() {
   const TileProblem& p = problem;
   const TilePlan& q = plan;
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
+  Index streamed = 0;  // products of a stage
   if (q.slots > 0) {
-    // All products are as wide: the compiler puts none after the other that has other sums.
-    const Index kinds = kinds_of_neighbours();
-    const auto widest = [](Index alike) {
-      Index width = least(alike, kMostProductTiles);
-      while (alike % width != 0) --width;
-      return width;
-    };
-    const Index own = most(channel_columns / 8, 1), split_products = cell_tiles * (p.split ? 3 : 1);
-    tiles_left_out =
-        kinds <= kFewKinds ||
-        (kinds <= kMostKinds && channel_columns % 8 == 0 &&
-         taps * (own / widest(own)) * split_products * steps_together() <= kMostProductsOfKinds);
-    product_tiles = widest(kinds == 1 || !tiles_left_out ? sweep_tiles : own);
+    streamed = choose_products() * words / 8;
+    const Index products = streamed * cell_tiles * (p.split ? 3 : 1);
     joined = false;
-    const Index products = split_products * words / 8 *
-                           (kinds == 1 ? neighbours * sweep_tiles / product_tiles
-                                       : taps * channel_columns / 8 / product_tiles);
     folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
   } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
@@ -194,12 +202,10 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
   fragments = uses * sweep_tiles;
-  if (tiles_left_out && channel_columns % 8 == 0) {
+  if (streamed > 0) {
+    fragments = streamed * product_tiles;
+  } else if (tiles_left_out && channel_columns % 8 == 0) {
     fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
-  } else if (tiles_left_out) {
-    fragments = 0;
-    for (Index n = 0; n < neighbours; ++n) fragments += bits_of(tiles_of(0, n));
-    fragments *= neighbour_words / 8;
   }
   lane_words = p.split ? 4 : 2;
   weight_words = q.group_block * fragments * 32 * lane_words;

@@ -9,21 +9,24 @@ struct TF32;
 struct F16;
 struct BF16;
 
-/// To 10 explicit mantissa bits, to nearest, ties away. Infinities stay; a NaN may become any other
-/// value, so that of a difference from it is what shows it.
-__device__ __forceinline__ unsigned nearest_tf32(unsigned word) {
-  return (word + 0x1000u) & 0xffffe000u;
+/// What tensor cores, which ignore the 13 lowest bits, take for a float32 rounded to 10 explicit
+/// mantissa bits, to nearest, ties away. Of a number: half of the last bit that counts, added to an
+/// infinity or a NaN, may make a number of it.
+__device__ __forceinline__ unsigned rounds_to_tf32(unsigned word) { return word + 0x1000u; }
+__device__ __forceinline__ bool is_number(unsigned word) {
+  return fabsf(__uint_as_float(word)) < __uint_as_float(0x7f800000u);
 }
 
 /// One of the two parts of a float32 that together have at least 22 bits of it. What is not finite
 /// is all in the upper part, and what rounds to infinity is cut instead.
 __device__ inline unsigned split_tf32(float value, bool lower_part) {
-  const unsigned bits = __float_as_uint(value), exponent = 0x7f800000u;
-  const bool finite = (bits & exponent) != exponent;
-  unsigned upper = finite ? nearest_tf32(bits) : bits;
-  if (finite && (upper & exponent) == exponent) upper = bits & 0xffffe000u;
+  const unsigned bits = __float_as_uint(value), that_count = 0xffffe000u;
+  const bool finite = is_number(bits);
+  unsigned upper = finite ? rounds_to_tf32(bits) & that_count : bits;
+  if (finite && !is_number(upper)) upper = bits & that_count;
   if (!lower_part) return upper;
-  return finite ? nearest_tf32(__float_as_uint(value - __uint_as_float(upper))) : 0u;
+  const unsigned lower = __float_as_uint(value - __uint_as_float(upper));
+  return finite ? rounds_to_tf32(lower) & that_count : 0u;
 }
 
 /// `sums += a · b`, in `parts` instructions that may have others between them. Products of float32
@@ -56,7 +59,9 @@ template <>
 struct Product<TF32, false> : Product<F16, false> {
   struct Cells {
     unsigned word[4];
-    __device__ __forceinline__ void set(int i, unsigned raw) { word[i] = nearest_tf32(raw); }
+    __device__ __forceinline__ void set(int i, unsigned raw) {
+      word[i] = is_number(raw) ? rounds_to_tf32(raw) : raw;
+    }
   };  // weights are rounded as they are packed
   template <int part>
   static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
@@ -72,9 +77,13 @@ struct Product<F32, false> {
   struct Cells {
     unsigned upper[4], lower[4];
     __device__ __forceinline__ void set(int i, unsigned raw) {
-      upper[i] = nearest_tf32(raw);
-      // The tensor cores ignore the 13 lowest bits: half of the last that counts rounds.
-      lower[i] = __float_as_uint(__uint_as_float(raw) - __uint_as_float(upper[i])) + 0x1000u;
+      // 11 bits of it (T. J. Dekker, "A floating-point technique for extending the available
+      // precision", 1971, with one rounding fewer). Of 2^115 and more, of an infinity and a NaN it
+      // is not a number, and so the sums are not.
+      const float value = __uint_as_float(raw);
+      const float nearest = fmaf(value, -8192.0f, value * 8193.0f);
+      upper[i] = __float_as_uint(nearest);
+      lower[i] = rounds_to_tf32(__float_as_uint(value - nearest));
     }
   };
   struct Columns {  // split as they are packed

@@ -104,8 +104,7 @@ PHASECONV_FUNCTION Index Tiling::input_offset(Index k) const {
   const Phases d(problem.d), h(problem.h), w(problem.w);
   const Neighbour at = neighbour(n);
   return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-         (lead + w.max_shift() - w.shift_at(at.w)) * x_w +
-         (plan.warpgroups ? word / 4 : word) * x_word;
+         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (as_operands ? word / 4 : word) * x_word;
 }
 
 PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number) const {
@@ -121,8 +120,18 @@ PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number)
 }
 
 PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
-  if (tiles_left_out || steps_left_out) return tiles_of(sweep, k_neighbour(step * 8));
-  return unsigned((Index{1} << sweep_tiles) - 1);
+  const unsigned all = unsigned((Index{1} << sweep_tiles) - 1);
+  if (!tiles_left_out && !steps_left_out) return all;
+  const unsigned used = tiles_of(sweep, k_neighbour(step * 8));
+  if (plan.slots == 0) return used;
+  // Those of whole products.
+  const unsigned product = unsigned((Index{1} << product_tiles) - 1);
+  unsigned whole = 0;
+  for (unsigned at = product; (at & all) != 0; at <<= product_tiles) {
+    if ((used & at) != 0) whole |= at;
+    if (product_tiles == sweep_tiles) break;
+  }
+  return whole;
 }
 
 PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number) const {
@@ -136,41 +145,61 @@ PHASECONV_FUNCTION unsigned Tiling::tiles_of(Index sweep, Index neighbour_number
   return mask;
 }
 
-/// How many sets of live phases the shifts of an axis lead to.
-PHASECONV_FUNCTION Index sets_of_phases(const Axis& axis) {
-  const Phases phases(axis);
-  unsigned masks[kMostKinds] = {};
-  Index count = 0;
-  for (Index i = 0; i < phases.shift_count() && count <= kMostKinds; ++i) {
-    unsigned mask = 0;
-    for (Index n = 0; n < phases.live_count(); ++n) {
-      if (phases.tap_between(n, phases.shift_at(i)) != axis.kernel) mask |= 1u << n;
-    }
-    Index at = 0;
-    while (at < count && masks[at] != mask) ++at;
-    if (at < count) continue;
-    if (count < kMostKinds) masks[count] = mask;
-    ++count;
-  }
-  return count;
-}
+/// The sets of live phases that the shifts of an axis lead to, one bit for each phase.
+struct PhaseSets {
+  unsigned set[kMostKinds] = {};
+  Index shifts[kMostKinds] = {};  ///< so many lead to each
+  Index count = 0;                ///< more than `kMostKinds`: too many to tell apart
 
-PHASECONV_FUNCTION Index Tiling::kinds_of_neighbours() const {
-  // Where a tile has one phase, they are what the axes' sets make together.
-  if (channel_columns % 8 == 0) {
-    return sets_of_phases(problem.d) * sets_of_phases(problem.h) * sets_of_phases(problem.w);
+  PHASECONV_FUNCTION explicit PhaseSets(const Axis& axis) {
+    const Phases phases(axis);
+    for (Index i = 0; i < phases.shift_count() && count <= kMostKinds; ++i) {
+      unsigned led_to = 0;
+      for (Index n = 0; n < phases.live_count(); ++n) {
+        if (phases.tap_between(n, phases.shift_at(i)) != axis.kernel) led_to |= 1u << n;
+      }
+      Index at = 0;
+      while (at < count && set[at] != led_to) ++at;
+      if (at == count) ++count;
+      if (at == kMostKinds) break;
+      set[at] = led_to;
+      ++shifts[at];
+    }
   }
-  unsigned masks[kMostKinds] = {};
-  Index count = 0;
-  for (Index n = 0; n < neighbours && count <= kMostKinds; ++n) {
-    const unsigned mask = tiles_of(0, n);
+};
+
+PHASECONV_FUNCTION Tiling::Kinds Tiling::kinds_of_neighbours(Index width) const {
+  const PhaseSets d(problem.d), h(problem.h), w(problem.w);
+  const Index live_h = Phases(problem.h).live_count(), live_w = Phases(problem.w).live_count();
+  unsigned known[kMostKinds] = {};
+  Kinds kinds = {};
+  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0};
+  for (Index each = 0; each < d.count * h.count * w.count; ++each) {
+    const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
+                of_w = each % w.count;
+    unsigned mask = 0;
+    Index products = 0;
+    for (Index first = 0; first < sweep_tiles; first += width) {
+      const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
+      for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
+        if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
+             w.set[of_w] >> n % live_w & 1) == 0) {
+          continue;
+        }
+        mask |= 1u << first;
+        ++products;
+        break;
+      }
+    }
+    kinds.products += products * d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
     Index at = 0;
-    while (at < count && masks[at] != mask) ++at;
-    if (at < count) continue;
-    if (count < kMostKinds) masks[count] = mask;
-    ++count;
+    while (at < kinds.count && known[at] != mask) ++at;
+    if (at < kinds.count) continue;
+    if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0};
+    known[kinds.count++] = mask;
+    kinds.products_of_code += products;
   }
-  return count;
+  return kinds;
 }
 
 }  // namespace phaseconv

@@ -29,4 +29,15 @@ PHASECONV_FUNCTION Index power_of_two_from(Index value) {
   return power;
 }
 
+/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
+PHASECONV_FUNCTION int lanes_for(Index length) {
+  int best = 1;
+  for (int lanes = 2; lanes <= 32; lanes *= 2) {
+    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
+    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
+    if (with * 10 <= without * 11) best = lanes;
+  }
+  return best;
+}
+
 }  // namespace phaseconv

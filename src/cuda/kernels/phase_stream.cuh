@@ -1,8 +1,8 @@
 // The phase_stream family: phase_wgmma for layers whose weights are too many to stay in shared
 // memory, or that are bound by arithmetic. A block has two teams: producers bring the inputs of the
-// next stages, made into operands, and the weights piece by piece, and where there are enough of
-// them they take the outputs away; consumers multiply. None waits for the others as long as there
-// are buffers.
+// next stages, 16-bit ones made into operands, and the weights piece by piece, and where there are
+// enough of them they take the outputs away; consumers multiply. None waits for the others as long
+// as there are buffers.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 #pragma once
@@ -44,8 +44,10 @@ struct PhaseStream {
       inputs.start(2 * Stagers::count, consumers);
       pieces.start(1, consumers / 32);
       if (apart) outputs.start(consumers, Writers::count);
-      for (int i = 0; tile.raw && i < int(tile.raw_buffers); ++i) {
-        start_barrier(raw_barrier(own, i), Stager::fetchers);
+      if constexpr (tile.raw) {
+        for (int i = 0; i < int(tile.raw_buffers); ++i) {
+          start_barrier(raw_barrier(own, i), Stager::fetchers);
+        }
       }
     }
     fence_before_bulk_copies();
@@ -74,7 +76,8 @@ struct PhaseStream {
   using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
   using Fetcher = Team<consumers + producers - 32, 32>;
   using Outputs = Ring<1>;
-  using Stager = StageOperands<Problem, Plan, Stagers>;
+  using Stager = typename Choose<Multiply::as_operands, StageOperands<Problem, Plan, Stagers>,
+                                 Stage<Problem, Plan, Stagers>>::Type;
 
   static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};
 
@@ -94,11 +97,25 @@ struct PhaseStream {
 
   __device__ __forceinline__ void bring_inputs(const Shared& own,
                                                typename Multiply::Inputs inputs) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int raw_buffers = int(tile.raw_buffers);
-    const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
+    if constexpr (tiling_of<Problem, Plan>().raw) {
+      if (reinterpret_cast<unsigned long long>(input) % 16 == 0) return bring_raw(own, inputs);
+    }
+#pragma unroll 1
+    for (TileStage now; now.exists(); now.advance()) {
+      const Stager own_stager = stager(own, now, inputs.at);
+      inputs.wait_free();
+      own_stager();
+      arrive_after_copies(inputs.full());
+      arrive(inputs.full());
+      inputs.advance();
+    }
+  }
+  /// The same by way of raw inputs, which come some stages ahead.
+  __device__ __forceinline__ void bring_raw(const Shared& own,
+                                            typename Multiply::Inputs inputs) const {
+    constexpr int raw_buffers = int(tiling_of<Problem, Plan>().raw_buffers);
     TileStage coming;
-    for (int i = 0; raw && i < raw_buffers && coming.exists(); ++i, coming.advance()) {
+    for (int i = 0; i < raw_buffers && coming.exists(); ++i, coming.advance()) {
       stager(own, coming, 0).fetch(own.raw(i), raw_barrier(own, i));
     }
     unsigned piece = 0;
@@ -106,23 +123,17 @@ struct PhaseStream {
     for (TileStage now; now.exists(); now.advance(), ++piece) {
       const Stager own_stager = stager(own, now, inputs.at);
       inputs.wait_free();
-      if (raw) {
-        wait_for_barrier(raw_barrier(own, piece), piece / raw_buffers & 1);
-        own_stager.arrange(own.raw(piece));
-      } else {
-        own_stager();
-      }
+      wait_for_barrier(raw_barrier(own, piece), piece / raw_buffers & 1);
+      own_stager.arrange(own.raw(piece));
       arrive_after_copies(inputs.full());
       arrive(inputs.full());
       inputs.advance();
-      if (raw) {
-        // All have read what the next copies overwrite.
-        fence_before_bulk_copies();
-        sync_team<stager_barrier, Stagers::count>();
-        if (coming.exists()) {
-          stager(own, coming, 0).fetch(own.raw(piece), raw_barrier(own, piece));
-          coming.advance();
-        }
+      // All have read what the next copies overwrite.
+      fence_before_bulk_copies();
+      sync_team<stager_barrier, Stagers::count>();
+      if (coming.exists()) {
+        stager(own, coming, 0).fetch(own.raw(piece), raw_barrier(own, piece));
+        coming.advance();
       }
     }
   }
@@ -191,9 +202,10 @@ struct PhaseStream {
       const bool leaves = !Multiply::keeps || !coming.same_channels(at);
       if (Multiply::keeps && !new_channels) multiply.pieces.turn ^= 1;  // still full
       const Output out = own.outputs(output, at, 0);
-      typename Multiply::Sums sums = {};
+      typename Multiply::Sums sums;
+      Multiply::start(sums);
 #pragma unroll 1
-      for (int stage = 0; stage < stages; ++stage) multiply.add(sums, leaves);
+      for (int stage = 0; stage < stages; ++stage) multiply.add(sums, stage, leaves);
 
       if (Problem::bias && new_channels) own.fill_bias(at);
       // The outputs of before are read.

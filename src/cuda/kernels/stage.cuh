@@ -7,18 +7,7 @@
 
 namespace phaseconv {
 
-/// How many lanes go along a line of `length` pieces: many, but few of them idle at its end.
-PHASECONV_FUNCTION int lanes_for(int length) {
-  int best = 1;
-  for (int lanes = 2; lanes <= 32; lanes *= 2) {
-    // Work for each lane, in 64ths; as many lanes more must not make it a tenth worse.
-    const int with = int(round_up(length, lanes)), without = int(round_up(length, best));
-    if (with * 10 <= without * 11) best = lanes;
-  }
-  return best;
-}
-
-template <class Problem, class Plan>
+template <class Problem, class Plan, class Team = AllThreads<Plan>>
 struct Stage {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
@@ -63,7 +52,7 @@ struct Stage {
   }
 
  private:
-  static constexpr int threads = int(Plan::threads);
+  static constexpr int threads = Team::count;
   static constexpr int size = int(sizeof(Stored));
   static constexpr int per_word = int(tiling_of<Problem, Plan>().per_word);
   static constexpr Index from_channel =
@@ -99,7 +88,7 @@ struct Stage {
     constexpr int lanes = lanes_for(in_w / count);
     constexpr int turns = int(parts(in_w, lanes * count));
 #pragma unroll 1
-    for (int row = int(threadIdx.x) / lanes; row < all; row += threads / lanes) {
+    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
       const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
       const int own_channel = first_channel + channel % channels;
       const int own_group = group + channel / channels;
@@ -118,7 +107,7 @@ struct Stage {
       // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
 #pragma unroll(rare ? 1 : 4)
       for (int turn = 0; turn < turns; ++turn) {
-        const int x = (turn * lanes + int(threadIdx.x) % lanes) * count;
+        const int x = (turn * lanes + Team::number() % lanes) * count;
         if (in_w % (lanes * count) != 0 && x >= in_w) continue;
         const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
         if constexpr (bytes == 2) {
@@ -140,7 +129,7 @@ struct Stage {
     constexpr int lanes = lanes_for(all_words / count);
     constexpr bool rare = (fours && count == 1) || (words_in_place && !in_place);
 #pragma unroll(rare ? 1 : 2)
-    for (int position = int(threadIdx.x) / lanes; position < all; position += threads / lanes) {
+    for (int position = Team::number() / lanes; position < all; position += threads / lanes) {
       const int w = position % in_w, h = position / in_w % in_h, d = position / (in_w * in_h);
       const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
                          unsigned(i_h + h) < unsigned(Problem::h.input) &&
@@ -149,7 +138,7 @@ struct Stage {
           there ? input + (i_d + d) * from_d + (i_h + h) * from_h + (i_w + w) * from_w : input;
       Staged* const to = staged + d * int(tile.x_d) + h * int(tile.x_h) + w * int(tile.x_w);
 #pragma unroll(rare ? 1 : 4)
-      for (int x = int(threadIdx.x) % lanes * count; x < all_words; x += lanes * count) {
+      for (int x = Team::number() % lanes * count; x < all_words; x += lanes * count) {
         const int own_group = group + x / words;
         const int channel = first_channel + x % words * per_word;
         const int left =

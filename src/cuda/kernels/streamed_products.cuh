@@ -1,6 +1,6 @@
 // What a warpgroup does with inputs and weights that others bring: it loads the inputs of its cells
-// as fragments and multiplies them with weights that come in pieces, a few steps at a time. Batches
-// of steps that are used for the same columns have one code.
+// as fragments, of words it makes operands, and multiplies them with weights that come in pieces, a
+// few steps at a time. Batches of steps that are used for the same columns have one code.
 #pragma once
 
 namespace phaseconv {
@@ -8,7 +8,9 @@ namespace phaseconv {
 template <class Problem, class Plan>
 struct StreamedProducts {
   using Element = typename Problem::Element;
-  using Shared = Block<Problem, Plan, uint4>;
+  static constexpr bool as_operands = tiling_of<Problem, Plan>().as_operands;
+  using Staged = typename Choose<as_operands, uint4, unsigned>::Type;
+  using Shared = Block<Problem, Plan, Staged>;
 
   static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
   static constexpr int column_tiles = int(Plan::column_tile) / 8;
@@ -31,8 +33,10 @@ struct StreamedProducts {
   Shared own;
   Inputs inputs;
   Pieces pieces;
-  unsigned cells[cell_tiles];  ///< where this lane's are staged, in a buffer
-  unsigned weights = 0;        ///< those of the next step, in units of 16 bytes
+  /// Where cells are staged, in a buffer: of 16 this lane names one, or reads words of two.
+  unsigned cells[cell_tiles][as_operands ? 1 : 2];
+  unsigned weights = 0;  ///< those of the next step, in units of 16 bytes
+  bool begins_piece;     ///< the next batch
 
   __device__ __forceinline__ StreamedProducts(const Shared& block, const Inputs& input_ring,
                                               const Pieces& piece_ring,
@@ -42,23 +46,35 @@ struct StreamedProducts {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < cell_tiles; ++i) {
-      const Tiling::Cell cell = tile.cell(job.first_cell(i) + lane % 16);
-      cells[i] = 16 * (cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
-                       lane / 16 * int(tile.x_word));
+#pragma unroll
+      for (int half = 0; half < (as_operands ? 1 : 2); ++half) {
+        const Tiling::Cell cell =
+            tile.cell(job.first_cell(i) + (as_operands ? lane % 16 : lane / 4 + 8 * half));
+        cells[i][half] =
+            bytes * (cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
+                     (as_operands ? lane / 16 : lane % 4) * int(tile.x_word));
+      }
     }
   }
 
+  /// Before the first stage.
+  static __device__ __forceinline__ void start(Sums& sums) {
+    if (moves || !sets_all(0)) clear(sums);
+  }
   /// Adds the products of a stage; `leaves`: its weights are not needed again.
-  __device__ __forceinline__ void add(Sums& sums, bool leaves) {
+  __device__ __forceinline__ void add(Sums& sums, int stage, bool leaves) {
     inputs.wait_full();
     const unsigned staged = shared_address(own.inputs(inputs.at));
     if constexpr (moves) {
-      Sums part = {};
-      pin(part);
-      add_all(part, sums, staged, leaves);
-      move(part, sums);
+      Sums part;
+      if constexpr (!sets_all(0)) {
+        clear(part);
+        pin(part);
+      }
+      add_all(part, sums, staged, leaves, false);
+      add_to(sums, part);
     } else {
-      add_all(sums, sums, staged, leaves);
+      add_all(sums, sums, staged, leaves, stage > 0);
     }
     leave(leaves);
     arrive(inputs.free());  // every thread: it orders its own reads before the next writes
@@ -70,7 +86,13 @@ struct StreamedProducts {
   /// A fragment of weights in units of 16 bytes.
   static constexpr int fragment_units = 8 * int(tiling_of<Problem, Plan>().lane_words);
   static constexpr int parts = split ? 2 : 1;
+  static constexpr int bytes = int(tiling_of<Problem, Plan>().staged_size);
   using Fragment = unsigned[parts][cell_tiles][4];
+
+  /// Whether the first products of a batch are of all columns: then they can set the sums.
+  static __device__ constexpr bool sets_all(int batch) {
+    return Plan::batches.at[batch].tiles[0] == unsigned((1ull << column_tiles) - 1);
+  }
 
   /// Products that a column has since the sums moved, before and after batches of one kind.
   struct Pending {
@@ -83,8 +105,9 @@ struct StreamedProducts {
     for (int i = 0; i <= batch; ++i) {
       const StepBatch own = Plan::batches.at[i];
       now.before = now.after;
-      now.moves = now.before + own.count * own.repeat > steps_together;
-      now.after = !now.moves ? now.before + own.count * own.repeat : steps_together;
+      const int steps = own.count * own.repeat;
+      now.moves = now.before + steps > steps_together;
+      now.after = !now.moves ? now.before + steps : int(least(steps, steps_together));
     }
     return now;
   }
@@ -102,13 +125,16 @@ struct StreamedProducts {
     weights = uniform(shared_address(own.weights(pieces.at)) / 16);
   }
 
-  __device__ __forceinline__ void add_all(Sums& to, Sums& sums, unsigned staged, bool leaves) {
+  /// `adds`: there are sums to add to.
+  __device__ __forceinline__ void add_all(Sums& to, Sums& sums, unsigned staged, bool leaves,
+                                          bool adds) {
     if constexpr (folded) {
       Fragment a[Plan::batches.at[0].count];
       load(a, staged, 0);
-      add_folded<0, 0>(to, sums, a, staged, leaves);
+      add_folded<0, 0>(to, sums, a, staged, leaves, adds);
     } else {
-      add_batches<0, 0>(to, sums, staged, leaves);
+      begins_piece = true;
+      add_batches<0, 0>(to, sums, staged, leaves, adds);
     }
   }
 
@@ -117,12 +143,12 @@ struct StreamedProducts {
   template <int batch, int first>
   __device__ __forceinline__ void add_folded(Sums& to, Sums& sums,
                                              Fragment (&a)[Plan::batches.at[batch].count],
-                                             unsigned staged, bool leaves) {
+                                             unsigned staged, bool leaves, bool adds) {
     constexpr StepBatch kind = Plan::batches.at[batch];
-    if constexpr (moves && pending(batch).moves) move(to, sums);
+    if constexpr (moves && pending(batch).moves) adds = move<batch>(to, sums);
     if constexpr (kind.piece) next_piece(first == 0, leaves);
     begin_products();
-    multiply<batch, 0>(to, a);
+    multiply<batch, 0>(to, a, adds);
     end_products();
     if constexpr (batch + 1 < int(Plan::batch_count)) {
       constexpr int next = batch + 1;
@@ -134,7 +160,7 @@ struct StreamedProducts {
       } else {
         wait_for_products<1>();
       }
-      add_folded<next, first + kind.count>(to, sums, coming, staged, leaves);
+      add_folded<next, first + kind.count>(to, sums, coming, staged, leaves, true);
     } else {
       wait_for_products();
       pin(to);
@@ -142,8 +168,10 @@ struct StreamedProducts {
   }
 
   /// Many: two at a time in a loop, so that the inputs of one come while the other is multiplied.
+  /// Those of the next kind's first one come while the last one of this is.
   template <int batch, int first>
-  __device__ __forceinline__ void add_batches(Sums& to, Sums& sums, unsigned staged, bool leaves) {
+  __device__ __forceinline__ void add_batches(Sums& to, Sums& sums, unsigned staged, bool leaves,
+                                              bool adds) {
     if constexpr (batch < int(Plan::batch_count)) {
       constexpr int count = Plan::batches.at[batch].count;
       constexpr int end = first + count * Plan::batches.at[batch].repeat;
@@ -151,45 +179,70 @@ struct StreamedProducts {
       load(even, staged, first);
 #pragma unroll 1
       for (int use = first; use < end; use += 2 * count) {
-        add_batch<batch, first>(to, sums, even, odd, use, end, staged, leaves);
+        add_batch<batch, first>(to, sums, even, odd, use, end, staged, leaves, adds);
         if (use + count >= end) break;
-        add_batch<batch, first>(to, sums, odd, even, use + count, end, staged, leaves);
+        adds = true;
+        add_batch<batch, first>(to, sums, odd, even, use + count, end, staged, leaves, adds);
       }
-      add_batches<batch + 1, end>(to, sums, staged, leaves);
+      add_batches<batch + 1, end>(to, sums, staged, leaves, true);
+    } else {
+      wait_for_products();
+      pin(to);
     }
   }
   template <int batch, int first>
   __device__ __forceinline__ void add_batch(Sums& to, Sums& sums,
                                             Fragment (&a)[Plan::batches.at[batch].count],
                                             Fragment (&next)[Plan::batches.at[batch].count],
-                                            int use, int end, unsigned staged, bool leaves) {
+                                            int use, int end, unsigned staged, bool leaves,
+                                            bool adds) {
     constexpr int count = Plan::batches.at[batch].count;
     if constexpr (moves && pending(batch).moves) {
       constexpr int between = steps_together / count * count;
-      if ((use - first) % between == 0) move(to, sums);
+      if ((use - first) % between == 0) {
+        wait_for_products();
+        pin(to);
+        adds = move<batch>(to, sums);
+      }
     }
-    if (int(uniform(own.offsets()[use])) < 0) next_piece(use == 0, leaves);
+    if (begins_piece) {
+      wait_for_products();
+      next_piece(use == 0, leaves);
+    }
     begin_products();
-    multiply<batch, 0>(to, a);
+    multiply<batch, 0>(to, a, adds);
     end_products();
+    begins_piece = use + count < uses && int(uniform(own.offsets()[use + count])) < 0;
+    wait_for_products<1>();  // for those that read what is loaded now
     if (use + count < end) load(next, staged, use + count);
-    wait_for_products();
-    pin(to);
   }
 
   /// The inputs of steps from `use` on.
   template <int count>
   __device__ __forceinline__ void load(Fragment (&a)[count], unsigned staged, int use) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr unsigned lower = unsigned(16 * tile.words / 4 * tile.x_word);
+    constexpr unsigned half_step = unsigned(bytes * 4 * tile.x_word);
 #pragma unroll
     for (int step = 0; step < count; ++step) {
       const int offset = folded ? Plan::offsets(use + step) : own.offsets()[use + step];
-      const unsigned from = staged + 16 * (unsigned(offset) & 0xffffffu);
+      const unsigned from = staged + bytes * (unsigned(offset) & 0xffffffu);
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
-        load_cells(a[step][0][i], from + cells[i]);
-        if constexpr (split) load_cells(a[step][parts - 1][i], from + cells[i] + lower);
+        if constexpr (as_operands) {
+          load_cells(a[step][0][i], from + cells[i][0]);
+        } else {
+          typename Product<Element, false>::Cells own;
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            own.set(j, load_shared(from + cells[i][j % 2] + j / 2 * half_step));
+            if constexpr (split) {
+              a[step][0][i][j] = own.upper[j];
+              a[step][1][i][j] = own.lower[j];
+            } else {
+              a[step][0][i][j] = own.word[j];
+            }
+          }
+        }
       }
     }
   }
@@ -197,48 +250,65 @@ struct StreamedProducts {
   /// The products of a batch's steps.
   template <int batch, int step>
   __device__ __forceinline__ void multiply(Sums& sums,
-                                           const Fragment (&a)[Plan::batches.at[batch].count]) {
+                                           const Fragment (&a)[Plan::batches.at[batch].count],
+                                           bool adds) {
     if constexpr (step < Plan::batches.at[batch].count) {
       constexpr unsigned tiles = Plan::batches.at[batch].tiles[step];
-      multiply_tiles<tiles>(sums, a[step], weights);
+      multiply_tiles<tiles>(sums, a[step], weights, step > 0 || !sets_all(batch) || adds);
       weights += bits_of(tiles) * fragment_units;
-      multiply<batch, step + 1>(sums, a);
+      multiply<batch, step + 1>(sums, a, true);
     }
   }
   template <unsigned tiles>
-  static __device__ __forceinline__ void multiply_tiles(Sums& sums, const Fragment& a, unsigned b) {
+  static __device__ __forceinline__ void multiply_tiles(Sums& sums, const Fragment& a, unsigned b,
+                                                        bool adds) {
     constexpr int used = int(bits_of(tiles));
     constexpr unsigned to_second = leading(unsigned(used * 8 * parts));
 #pragma unroll
     for (int c = 0; c < column_tiles; c += product_tiles) {
       if (!(tiles >> c & 1)) continue;
-      const unsigned long long b_upper = core_matrices(b | to_second);
-      const unsigned long long b_lower = core_matrices((b + used * 8) | to_second);
+      const unsigned long long b_upper = core_matrices(b + to_second);
+      const unsigned long long b_lower = core_matrices(b + used * 8 + to_second);
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
         if constexpr (split) {
-          multiply_shared<product_tiles, operands>(sums, c, i, a[1][i], b_upper);
+          multiply_shared<product_tiles, operands>(sums, c, i, a[1][i], b_upper, adds);
           multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_lower);
         }
-        multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_upper);
+        multiply_shared<product_tiles, operands>(sums, c, i, a[0][i], b_upper, split || adds);
       }
       b += product_tiles * 8;
     }
   }
 
-  static __device__ __forceinline__ void move(Sums& part, Sums& sums) {
+  /// Moves them where batches of one kind begin; returns whether theirs add to what is left.
+  template <int batch>
+  static __device__ __forceinline__ bool move(Sums& part, Sums& sums) {
+    add_to(sums, part);
+    if constexpr (sets_all(batch)) return false;
+    clear(part);
+    pin(part);
+    return true;
+  }
+  static __device__ __forceinline__ void add_to(Sums& sums, const Sums& part) {
 #pragma unroll
     for (int c = 0; c < column_tiles; ++c) {
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          sums[c][i][j] += part[c][i][j];
-          part[c][i][j] = 0;
-        }
+        for (int j = 0; j < 4; ++j) sums[c][i][j] += part[c][i][j];
       }
     }
-    pin(part);
+  }
+  static __device__ __forceinline__ void clear(Sums& sums) {
+#pragma unroll
+    for (int c = 0; c < column_tiles; ++c) {
+#pragma unroll
+      for (int i = 0; i < cell_tiles; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[c][i][j] = 0;
+      }
+    }
   }
 };
 

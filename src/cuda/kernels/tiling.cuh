@@ -64,6 +64,8 @@ struct StepBatch {
 /// more than a few only where that is not too long to compile.
 inline constexpr int kFewKinds = 8, kMostKinds = 27;
 inline constexpr Index kMostProductsOfKinds = 128;
+/// More combinations of what shifts lead to along the axes are not looked at.
+inline constexpr Index kMostSets = 128;
 /// What is unrolled has a batch of its own for every step, at worst.
 inline constexpr int kMostBatches = 64;
 struct StepBatches {
@@ -80,9 +82,9 @@ inline constexpr Index kLeastBulkBytes = 1024;
 /// Weights that come in pieces: the bytes of one, unless a step has more.
 inline constexpr Index kPieceBytes = 16 * 1024;
 /// The same where weights come in pieces.
-inline constexpr Index kMostStreamedProducts = 96;
-/// Column tiles of an instruction.
-inline constexpr Index kMostProductTiles = 16;
+inline constexpr Index kMostStreamedProducts = 128;
+/// Column tiles of an instruction; each takes four cycles, all of them at least so many.
+inline constexpr Index kMostProductTiles = 16, kLeastProductCycles = 13;
 /// Up to so many columns, float32 multiplies with both parts of weights at once.
 inline constexpr Index kMostJoinedColumns = 32;
 
@@ -92,6 +94,7 @@ struct Tiling {
 
   // Channels, of a group.
   Index ic, oc;
+  bool as_operands;  ///< inputs are staged as warpgroups' operands; else as words
   Index per_word;  ///< input channels of a word
   Index words;     ///< of a group, staged at a time
   Index stages;    ///< times that inputs are staged, one after the other
@@ -258,8 +261,13 @@ struct Tiling {
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
   /// Column tiles of a sweep that a tap leads to from a neighbour.
   PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
-  /// How many sets of tiles they have; more than `kMostKinds` are not counted.
-  PHASECONV_FUNCTION Index kinds_of_neighbours() const;
+  /// Sets of products that neighbours are used for, if each has so many column tiles.
+  struct Kinds {
+    Index count;             ///< more than `kMostKinds` are not counted
+    Index products;          ///< of all neighbours
+    Index products_of_code;  ///< of one neighbour of each kind
+  };
+  PHASECONV_FUNCTION Kinds kinds_of_neighbours(Index width) const;
 
  private:
   PHASECONV_FUNCTION void cut() {
@@ -267,6 +275,8 @@ struct Tiling {
     const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
     const bool warpgroups = q.warpgroups;
+    // Where fragments are loaded, 32-bit words can be made operands then.
+    as_operands = warpgroups && (q.slots == 0 || p.element_bytes == 2);
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
@@ -321,6 +331,8 @@ struct Tiling {
   PHASECONV_FUNCTION void place_outputs();
   PHASECONV_FUNCTION void join_columns();
   PHASECONV_FUNCTION void place_weights();
+  /// Where weights come in pieces: how wide products are; returns how many all neighbours have.
+  PHASECONV_FUNCTION Index choose_products();
   PHASECONV_FUNCTION void share_memory();
 
   /// Sets how cells are numbered; returns how many numbers that takes.

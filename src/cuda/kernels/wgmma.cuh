@@ -12,7 +12,7 @@
 namespace phaseconv {
 
 /// Where an operand lies, as instructions want it: address and distances in units of 16 bytes; from
-/// eight rows to the next 8, from four words to the next `leading`.
+/// eight rows to the next 8, from four words to the next `leading`, which is added to the address.
 __device__ __forceinline__ unsigned long long core_matrices(unsigned place) {
   return (8ull << 32) | place;
 }
@@ -93,55 +93,56 @@ __device__ __forceinline__ void pin(float (&sums)[column_tiles][cell_tiles][4]) 
 #define PHASECONV_NAMES_16 PHASECONV_NAMES_15 ",%60,%61,%62,%63"
 #define PHASECONV_A(n0, n1, n2, n3) "{" n0 "," n1 "," n2 "," n3 "}"
 // With the products' first operand in shared memory (a), or in registers (a[0] to a[3]).
-#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name, ...)               \
-  asm volatile(                                                                          \
-      "{.reg .pred add; setp.eq.u32 add, 0, 0; wgmma.mma_async.sync.aligned."            \
-      "m64n" shape ".f32." ab " {" PHASECONV_NAMES_##tiles "}, " a_name ", " b_name      \
-                                                           ", add, 1, 1" transposed ";}" \
-      : PHASECONV_TILES_##tiles                                                          \
-      : __VA_ARGS__, "l"(b));
-#define PHASECONV_PRODUCT(tiles, columns, n0, n1, n2, n3, n4)                                    \
-  if constexpr (count == tiles) {                                                                \
-    if constexpr (in_shared && operands == Operands::tf32) {                                     \
-      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", n0, n1, "l"(a))                      \
-    } else if constexpr (in_shared && operands == Operands::f16) {                               \
-      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", n0, n1, "l"(a))                 \
-    } else if constexpr (in_shared) {                                                            \
-      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", n0, n1, "l"(a))               \
-    } else if constexpr (operands == Operands::tf32) {                                           \
-      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", PHASECONV_A(n0, n1, n2, n3), n4,     \
-                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
-    } else if constexpr (operands == Operands::f16) {                                            \
-      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4,   \
-                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
-    } else {                                                                                     \
-      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4, \
-                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                \
-    }                                                                                            \
+#define PHASECONV_WGMMA(tiles, shape, ab, transposed, a_name, b_name, adds_name, ...)             \
+  asm volatile("{.reg .pred add; setp.ne.u32 add, " adds_name                                     \
+               ", 0; wgmma.mma_async.sync.aligned."                                               \
+               "m64n" shape ".f32." ab " {" PHASECONV_NAMES_##tiles "}, " a_name ", " b_name      \
+                                                                    ", add, 1, 1" transposed ";}" \
+               : PHASECONV_TILES_##tiles                                                          \
+               : __VA_ARGS__, "l"(b), "r"(unsigned(adds)));
+#define PHASECONV_PRODUCT(tiles, columns, n0, n1, n2, n3, n4, n5)                                  \
+  if constexpr (count == tiles) {                                                                  \
+    if constexpr (in_shared && operands == Operands::tf32) {                                       \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", n0, n1, n2, "l"(a))                    \
+    } else if constexpr (in_shared && operands == Operands::f16) {                                 \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0, 0", n0, n1, n2, "l"(a))               \
+    } else if constexpr (in_shared) {                                                              \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0, 0", n0, n1, n2, "l"(a))             \
+    } else if constexpr (operands == Operands::tf32) {                                             \
+      PHASECONV_WGMMA(tiles, columns "k8", "tf32.tf32", "", PHASECONV_A(n0, n1, n2, n3), n4, n5,   \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                  \
+    } else if constexpr (operands == Operands::f16) {                                              \
+      PHASECONV_WGMMA(tiles, columns "k16", "f16.f16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4, n5, \
+                      "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                                  \
+    } else {                                                                                       \
+      PHASECONV_WGMMA(tiles, columns "k16", "bf16.bf16", ", 0", PHASECONV_A(n0, n1, n2, n3), n4,   \
+                      n5, "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]))                              \
+    }                                                                                              \
   }
 
-/// `sums[first .. first + count)[i] += a · b`, of `count` column tiles. `a` is where cells lie in
-/// shared memory, or this lane's fragment of them, which stays as it is until they are waited for.
+/// `sums[first .. first + count)[i] += a · b`, of `count` column tiles, or `= a · b` where nothing
+/// `adds`. `a` is where cells lie in shared memory, or this lane's fragment of them, which stays as
+/// it is until they are waited for.
 template <int count, Operands operands, class Sums, class Cells>
 __device__ __forceinline__ void multiply_shared(Sums& sums, int first, int i, const Cells& a,
-                                                unsigned long long b) {
+                                                unsigned long long b, bool adds = true) {
   constexpr bool in_shared = sizeof(Cells) == 8;
-  PHASECONV_PRODUCT(1, "8", "%4", "%5", "%6", "%7", "%8")
-  PHASECONV_PRODUCT(2, "16", "%8", "%9", "%10", "%11", "%12")
-  PHASECONV_PRODUCT(3, "24", "%12", "%13", "%14", "%15", "%16")
-  PHASECONV_PRODUCT(4, "32", "%16", "%17", "%18", "%19", "%20")
-  PHASECONV_PRODUCT(5, "40", "%20", "%21", "%22", "%23", "%24")
-  PHASECONV_PRODUCT(6, "48", "%24", "%25", "%26", "%27", "%28")
-  PHASECONV_PRODUCT(7, "56", "%28", "%29", "%30", "%31", "%32")
-  PHASECONV_PRODUCT(8, "64", "%32", "%33", "%34", "%35", "%36")
-  PHASECONV_PRODUCT(9, "72", "%36", "%37", "%38", "%39", "%40")
-  PHASECONV_PRODUCT(10, "80", "%40", "%41", "%42", "%43", "%44")
-  PHASECONV_PRODUCT(11, "88", "%44", "%45", "%46", "%47", "%48")
-  PHASECONV_PRODUCT(12, "96", "%48", "%49", "%50", "%51", "%52")
-  PHASECONV_PRODUCT(13, "104", "%52", "%53", "%54", "%55", "%56")
-  PHASECONV_PRODUCT(14, "112", "%56", "%57", "%58", "%59", "%60")
-  PHASECONV_PRODUCT(15, "120", "%60", "%61", "%62", "%63", "%64")
-  PHASECONV_PRODUCT(16, "128", "%64", "%65", "%66", "%67", "%68")
+  PHASECONV_PRODUCT(1, "8", "%4", "%5", "%6", "%7", "%8", "%9")
+  PHASECONV_PRODUCT(2, "16", "%8", "%9", "%10", "%11", "%12", "%13")
+  PHASECONV_PRODUCT(3, "24", "%12", "%13", "%14", "%15", "%16", "%17")
+  PHASECONV_PRODUCT(4, "32", "%16", "%17", "%18", "%19", "%20", "%21")
+  PHASECONV_PRODUCT(5, "40", "%20", "%21", "%22", "%23", "%24", "%25")
+  PHASECONV_PRODUCT(6, "48", "%24", "%25", "%26", "%27", "%28", "%29")
+  PHASECONV_PRODUCT(7, "56", "%28", "%29", "%30", "%31", "%32", "%33")
+  PHASECONV_PRODUCT(8, "64", "%32", "%33", "%34", "%35", "%36", "%37")
+  PHASECONV_PRODUCT(9, "72", "%36", "%37", "%38", "%39", "%40", "%41")
+  PHASECONV_PRODUCT(10, "80", "%40", "%41", "%42", "%43", "%44", "%45")
+  PHASECONV_PRODUCT(11, "88", "%44", "%45", "%46", "%47", "%48", "%49")
+  PHASECONV_PRODUCT(12, "96", "%48", "%49", "%50", "%51", "%52", "%53")
+  PHASECONV_PRODUCT(13, "104", "%52", "%53", "%54", "%55", "%56", "%57")
+  PHASECONV_PRODUCT(14, "112", "%56", "%57", "%58", "%59", "%60", "%61")
+  PHASECONV_PRODUCT(15, "120", "%60", "%61", "%62", "%63", "%64", "%65")
+  PHASECONV_PRODUCT(16, "128", "%64", "%65", "%66", "%67", "%68", "%69")
 }
 #else  // what a host's compiler reads
 __device__ __forceinline__ void begin_products() {}
@@ -151,8 +152,8 @@ __device__ __forceinline__ void wait_for_products() {}
 template <int column_tiles, int cell_tiles>
 __device__ __forceinline__ void pin(float (&)[column_tiles][cell_tiles][4]) {}
 template <int count, Operands operands, class Sums, class Cells>
-__device__ __forceinline__ void multiply_shared(Sums&, int, int, const Cells&, unsigned long long) {
-}
+__device__ __forceinline__ void multiply_shared(Sums&, int, int, const Cells&, unsigned long long,
+                                                bool = true) {}
 #endif
 
 }  // namespace phaseconv
