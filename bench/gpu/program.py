@@ -54,10 +54,13 @@ def _text(command: list[str]) -> str:
 
 
 def families(check: Check) -> list[str]:
-    """The beginning of each family's plans, as the program itself lists them."""
+    """The beginning of each family's plans, as the program itself lists them, and of both ways in
+    which phase_stream stages inputs."""
     command = ["explain", FIRST_PROBLEM, "--device", check.device]
     plans = [row["plan"] for row in check.phaseconv(command, 60).document()["candidates"]]
-    return sorted({plan.split(":")[0] + ":" for plan in plans})
+    ways = ("phase_stream:words", "phase_stream:cells")
+    found = {next(filter(plan.startswith, ways), plan.split(":")[0] + ":") for plan in plans}
+    return sorted(found)
 
 
 def plans(check: Check, group: str) -> list[str]:

@@ -94,17 +94,20 @@ std::vector<Plan> outlines(const Problem& problem, const Machine& machine) {
     for (Index input_block = step_channels; input_block <= 4 * step_channels; input_block *= 2) {
       if (input_block > step_channels && input_block >= 2 * ic) break;
       for (const auto& box : all_boxes) {
-        list.push_back({.family = "phase_stream",
-                        .cell_tile = 64,
-                        .threads = 256,
-                        .box = box.size,
-                        .lead = box.lead,
-                        .channel_block = channel_block,
-                        .column_tile = columns,
-                        .group_block = 1,
-                        .input_block = input_block,
-                        .buffers = 2,
-                        .slots = 2});
+        for (int in_words = element_size(problem.type) == 4 ? 1 : 0; in_words >= 0; --in_words) {
+          list.push_back({.family = "phase_stream",
+                          .cell_tile = 64,
+                          .threads = 256,
+                          .box = box.size,
+                          .lead = box.lead,
+                          .channel_block = channel_block,
+                          .column_tile = columns,
+                          .group_block = 1,
+                          .input_block = input_block,
+                          .buffers = 2,
+                          .slots = 2,
+                          .in_words = in_words});
+        }
       }
     }
   }
@@ -144,26 +147,26 @@ constexpr Cycles kWords = {.narrow = 13,
                            .weights = 54,
                            .slot = 200,
                            .overlap = 1.94};
-constexpr Cycles kOperands = {.narrow = 17,
-                              .product = 5.4,
-                              .step = 0,
-                              .step_split = 0,
-                              .batch = 140,
-                              .batch_loop = 140,
-                              .tile = 0,
-                              .load = 227,
-                              .load_last = 305,
-                              .piece = 29,
-                              .staging = 878,
-                              .run = 199,
-                              .weights = 53,
-                              .slot = 0,
-                              .overlap = 1.93};
+constexpr Cycles kChunks = {.narrow = 17,
+                            .product = 5.4,
+                            .step = 0,
+                            .step_split = 0,
+                            .batch = 140,
+                            .batch_loop = 140,
+                            .tile = 0,
+                            .load = 227,
+                            .load_last = 305,
+                            .piece = 29,
+                            .staging = 878,
+                            .run = 199,
+                            .weights = 53,
+                            .slot = 0,
+                            .overlap = 1.93};
 
 /// `keeps`: all weights are there at a time.
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan, const Tiling& tile,
                bool keeps) {
-  const Cycles& cycles = tile.as_operands ? kOperands : kWords;
+  const Cycles& cycles = tile.in_chunks ? kChunks : kWords;
   const bool split = problem.type == DataType::f32;
   const bool last = problem.layout == Layout::channels_last;
   const auto number = [](Index value) { return static_cast<double>(value); };
@@ -186,7 +189,7 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
 
   const double positions = number(tile.in_d * tile.in_h * tile.in_w);
   const double chunks = positions * number(tile.words) / 4 * stages;
-  const double loads = chunks * (tile.as_operands || tile.wide || last ? 1 : 4);
+  const double loads = chunks * (tile.in_chunks || tile.wide || last ? 1 : 4);
   const double pieces =
       last ? 0
            : number(tile.words * tile.per_word * tile.in_d * (tile.raw_rows ? 1 : tile.in_h)) *
@@ -228,14 +231,14 @@ void offer(const Problem& problem, const Machine& machine, const Plan& outline,
     if (cell_tile * plan.column_tile > 128 * kMostSums) continue;
     plan.cell_tile = cell_tile;
     tile.plan.slots = 2;
-    tile.set_product(cell_tile, plan.column_tile);
-    if (tile.units > kMostWarpgroups || tile.shared_bytes > machine.shared_bytes) continue;
+    if (cell_tile != tile.plan.cell_tile) tile.set_product(cell_tile, plan.column_tile);
+    if (tile.units > kMostWarpgroups) continue;
     const Index registers = tile.sum_registers() + tile.batch_registers(tile.steps_together()) + 48;
     const Index slot_bytes = tile.weight_bytes + 16;  // with its barriers
     Index all = 0;                                    // pieces of all weights, once it matters
     // Words come straight from memory: more of them may be under way.
     for (const int buffers : {2, 3}) {
-      if (buffers > 2 && tile.as_operands) break;
+      if (buffers > 2 && tile.in_chunks) break;
       plan.buffers = buffers;
       tile.plan.slots = 2;
       tile.set_block(plan.threads, buffers);

@@ -37,7 +37,8 @@ TilePlan tile_plan(const Plan& plan) {
           plan.threads,
           plan.buffers,
           plan.family == "phase_wgmma" || plan.slots > 0,
-          plan.slots};
+          plan.slots,
+          plan.in_words != 0};
 }
 
 Tiling tiling(const Problem& problem, const Plan& plan) {
@@ -200,6 +201,7 @@ std::vector<KernelFamily::Constant> plan_constants(const Plan& plan) {
   add("threads", tile.threads);
   add("buffers", tile.buffers);
   list.push_back({"bool", "warpgroups", tile.warpgroups ? "true" : "false"});
+  list.push_back({"bool", "in_words", tile.in_words ? "true" : "false"});
   add("slots", tile.slots);
   return list;
 }

@@ -8,6 +8,7 @@ namespace {
 /// Calls visit(name, field) for every number of a plan, in the order of its text.
 template <class Visit>
 void for_each_number(const Visit& visit) {
+  visit("words", &Plan::in_words);
   visit("fused", &Plan::fused_axes);
   visit("oc", &Plan::channel_tile);
   visit("cells", &Plan::cell_tile);

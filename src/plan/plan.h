@@ -31,6 +31,7 @@ struct Plan {
   int buffers = 0;        ///< for inputs and for outputs
   int slots = 0;          ///< pieces of weights on their way or in use; 0: weights come as a whole
   int resident = 0;       ///< blocks that share a multiprocessor
+  int in_words = 0;       ///< 1: 32-bit inputs are staged as they lie; 0: as operands
 
   friend bool operator==(const Plan&, const Plan&) = default;
 };

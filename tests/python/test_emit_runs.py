@@ -195,8 +195,11 @@ def test_products_with_all_taps_compute_it_too(problem, tmp_path, monkeypatch):
         "ic20,oc24,i4x6x8,k3",
     ],
 )
-def test_products_of_streams_compute_it_too(problem, tmp_path, monkeypatch):
-    products_compute_it_too(problem, "phase_stream:", tmp_path, monkeypatch)
+@pytest.mark.parametrize("staged", ["words1", "cells"])
+def test_products_of_streams_compute_it_too(problem, staged, tmp_path, monkeypatch):
+    if staged == "words1" and "f16" in problem:
+        pytest.skip("16-bit inputs are staged as operands")
+    products_compute_it_too(problem, f"phase_stream:{staged}", tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,7 @@ struct TilePlan {
                         ///< Warpgroups: for outputs alone
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
   Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
+  bool in_words = false;    ///< with slots, 32-bit elements: staged as they lie in memory
 };
 
 /// Steps whose products are under way at the same time, and batches that follow which are like it.
@@ -424,7 +425,7 @@ struct Tiling {
 
   // Channels, of a group.
   Index ic, oc;
-  bool as_operands;  ///< inputs are staged as warpgroups' operands; else as words
+  bool in_chunks;  ///< inputs are staged as operands in chunks of 16 bytes; else as words
   Index per_word;  ///< input channels of a word
   Index words;     ///< of a group, staged at a time
   Index stages;    ///< times that inputs are staged, one after the other
@@ -605,8 +606,7 @@ struct Tiling {
     const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
     const bool warpgroups = q.warpgroups;
-    // Where fragments are loaded, 32-bit words can be made operands then.
-    as_operands = warpgroups && (q.slots == 0 || p.element_bytes == 2);
+    in_chunks = warpgroups && !q.in_words;
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
@@ -711,7 +711,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index chunk = 16 / p.element_bytes;
   staged_size = p.channels_last ? 4 : p.element_bytes;
   lead = 0;
-  wide = !p.channels_last && !as_operands && p.w.input % chunk == 0 &&
+  wide = !p.channels_last && !in_chunks && p.w.input % chunk == 0 &&
          (blocks_w == 1 || q.box_w % chunk == 0);
   if (wide) {
     // Rows start where memory does, modulo 16 bytes.
@@ -721,7 +721,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
-  if (as_operands) {
+  if (in_chunks) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
     staged_size = 16;
@@ -846,8 +846,10 @@ PHASECONV_FUNCTION Index Tiling::choose_products() {
   // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
   // longer than their share, wide ones multiply zeros.
   Index best = 0, count = 0;
-  for (Index width = least(sweep_tiles, kMostProductTiles); width > 0; --width) {
-    if (sweep_tiles % width != 0) continue;
+  Index narrowest = kLeastProductCycles / 4;  // of those that take as long the widest
+  while (sweep_tiles % narrowest != 0) --narrowest;
+  for (Index width = narrowest; width <= least(sweep_tiles, kMostProductTiles); ++width) {
+    if (sweep_tiles % width != 0 || (count > 0 && neighbours * 4 * width >= best)) continue;
     const Kinds kinds = kinds_of_neighbours(width);
     const Index of_code = kinds.products_of_code * cell_tiles * (problem.split ? 3 : 1);
     const bool told_apart =
@@ -855,7 +857,7 @@ PHASECONV_FUNCTION Index Tiling::choose_products() {
         (kinds.count <= kMostKinds && of_code * steps_together() <= kMostProductsOfKinds);
     const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
     const Index cycles = products * most(4 * width, kLeastProductCycles);
-    if (count > 0 && cycles >= best) continue;
+    if (count > 0 && cycles > best) continue;
     best = cycles;
     count = products;
     product_tiles = width;
@@ -1051,7 +1053,7 @@ PHASECONV_FUNCTION Index Tiling::input_offset(Index k) const {
   const Phases d(problem.d), h(problem.h), w(problem.w);
   const Neighbour at = neighbour(n);
   return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (as_operands ? word / 4 : word) * x_word;
+         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (in_chunks ? word / 4 : word) * x_word;
 }
 
 PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number) const {
@@ -1525,7 +1527,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::warpgroups, Plan::slots});
+       Plan::warpgroups, Plan::slots, Plan::in_words});
   return tiling;
 }
 
@@ -3577,6 +3579,7 @@ struct ThePlan {
   static constexpr int threads = 384;
   static constexpr int buffers = 1;
   static constexpr bool warpgroups = true;
+  static constexpr bool in_words = false;
   static constexpr int slots = 0;
   static __device__ int first_use(int i) { return list_of_first_use[i]; }
   static __device__ int step(int i) { return list_of_step[i]; }

@@ -1,7 +1,7 @@
 """ModelNew, with its transposed convolutions computed by CUDA kernels for these sizes alone:
 
     n8,ic48,oc48,i64x64x64,k3,tf32
-        phase_stream:cells128,threads512,box2x2x66,block48,columns48,groups1,inputs8,buffers3,slots4,resident1
+        phase_stream:words1,cells128,threads512,box2x2x66,block48,columns48,groups1,inputs8,buffers3,slots4,resident1
 
 Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
 needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
@@ -380,6 +380,7 @@ struct TilePlan {
                         ///< Warpgroups: for outputs alone
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
   Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
+  bool in_words = false;    ///< with slots, 32-bit elements: staged as they lie in memory
 };
 
 /// Steps whose products are under way at the same time, and batches that follow which are like it.
@@ -424,7 +425,7 @@ struct Tiling {
 
   // Channels, of a group.
   Index ic, oc;
-  bool as_operands;  ///< inputs are staged as warpgroups' operands; else as words
+  bool in_chunks;  ///< inputs are staged as operands in chunks of 16 bytes; else as words
   Index per_word;  ///< input channels of a word
   Index words;     ///< of a group, staged at a time
   Index stages;    ///< times that inputs are staged, one after the other
@@ -605,8 +606,7 @@ struct Tiling {
     const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
     const bool warpgroups = q.warpgroups;
-    // Where fragments are loaded, 32-bit words can be made operands then.
-    as_operands = warpgroups && (q.slots == 0 || p.element_bytes == 2);
+    in_chunks = warpgroups && !q.in_words;
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
@@ -711,7 +711,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index chunk = 16 / p.element_bytes;
   staged_size = p.channels_last ? 4 : p.element_bytes;
   lead = 0;
-  wide = !p.channels_last && !as_operands && p.w.input % chunk == 0 &&
+  wide = !p.channels_last && !in_chunks && p.w.input % chunk == 0 &&
          (blocks_w == 1 || q.box_w % chunk == 0);
   if (wide) {
     // Rows start where memory does, modulo 16 bytes.
@@ -721,7 +721,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
-  if (as_operands) {
+  if (in_chunks) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
     staged_size = 16;
@@ -846,8 +846,10 @@ PHASECONV_FUNCTION Index Tiling::choose_products() {
   // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
   // longer than their share, wide ones multiply zeros.
   Index best = 0, count = 0;
-  for (Index width = least(sweep_tiles, kMostProductTiles); width > 0; --width) {
-    if (sweep_tiles % width != 0) continue;
+  Index narrowest = kLeastProductCycles / 4;  // of those that take as long the widest
+  while (sweep_tiles % narrowest != 0) --narrowest;
+  for (Index width = narrowest; width <= least(sweep_tiles, kMostProductTiles); ++width) {
+    if (sweep_tiles % width != 0 || (count > 0 && neighbours * 4 * width >= best)) continue;
     const Kinds kinds = kinds_of_neighbours(width);
     const Index of_code = kinds.products_of_code * cell_tiles * (problem.split ? 3 : 1);
     const bool told_apart =
@@ -855,7 +857,7 @@ PHASECONV_FUNCTION Index Tiling::choose_products() {
         (kinds.count <= kMostKinds && of_code * steps_together() <= kMostProductsOfKinds);
     const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
     const Index cycles = products * most(4 * width, kLeastProductCycles);
-    if (count > 0 && cycles >= best) continue;
+    if (count > 0 && cycles > best) continue;
     best = cycles;
     count = products;
     product_tiles = width;
@@ -1051,7 +1053,7 @@ PHASECONV_FUNCTION Index Tiling::input_offset(Index k) const {
   const Phases d(problem.d), h(problem.h), w(problem.w);
   const Neighbour at = neighbour(n);
   return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (as_operands ? word / 4 : word) * x_word;
+         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (in_chunks ? word / 4 : word) * x_word;
 }
 
 PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number) const {
@@ -1525,7 +1527,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::warpgroups, Plan::slots});
+       Plan::warpgroups, Plan::slots, Plan::in_words});
   return tiling;
 }
 
@@ -3399,8 +3401,8 @@ namespace phaseconv {
 template <class Problem, class Plan>
 struct StreamedProducts {
   using Element = typename Problem::Element;
-  static constexpr bool as_operands = tiling_of<Problem, Plan>().as_operands;
-  using Staged = typename Choose<as_operands, uint4, unsigned>::Type;
+  static constexpr bool in_chunks = tiling_of<Problem, Plan>().in_chunks;
+  using Staged = typename Choose<in_chunks, uint4, unsigned>::Type;
   using Shared = Block<Problem, Plan, Staged>;
 
   static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
@@ -3425,7 +3427,7 @@ struct StreamedProducts {
   Inputs inputs;
   Pieces pieces;
   /// Where cells are staged, in a buffer: of 16 this lane names one, or reads words of two.
-  unsigned cells[cell_tiles][as_operands ? 1 : 2];
+  unsigned cells[cell_tiles][in_chunks ? 1 : 2];
   unsigned weights = 0;  ///< those of the next step, in units of 16 bytes
   bool begins_piece;     ///< the next batch
 
@@ -3438,12 +3440,12 @@ struct StreamedProducts {
 #pragma unroll
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
-      for (int half = 0; half < (as_operands ? 1 : 2); ++half) {
+      for (int half = 0; half < (in_chunks ? 1 : 2); ++half) {
         const Tiling::Cell cell =
-            tile.cell(job.first_cell(i) + (as_operands ? lane % 16 : lane / 4 + 8 * half));
+            tile.cell(job.first_cell(i) + (in_chunks ? lane % 16 : lane / 4 + 8 * half));
         cells[i][half] =
             bytes * (cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
-                     (as_operands ? lane / 16 : lane % 4) * int(tile.x_word));
+                     (in_chunks ? lane / 16 : lane % 4) * int(tile.x_word));
       }
     }
   }
@@ -3590,7 +3592,7 @@ struct StreamedProducts {
     constexpr int count = Plan::batches.at[batch].count;
     if constexpr (moves && pending(batch).moves) {
       constexpr int between = steps_together / count * count;
-      if ((use - first) % between == 0) {
+      if ((use - first) % between == 0 && use > 0) {
         wait_for_products();
         pin(to);
         adds = move<batch>(to, sums);
@@ -3612,15 +3614,18 @@ struct StreamedProducts {
   template <int count>
   __device__ __forceinline__ void load(Fragment (&a)[count], unsigned staged, int use) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
+    // Of words the other half of a fragment, of chunks the lower parts.
     constexpr unsigned half_step = unsigned(bytes * 4 * tile.x_word);
+    constexpr unsigned lower = unsigned(bytes * tile.words / 4 * tile.x_word);
 #pragma unroll
     for (int step = 0; step < count; ++step) {
       const int offset = folded ? Plan::offsets(use + step) : own.offsets()[use + step];
       const unsigned from = staged + bytes * (unsigned(offset) & 0xffffffu);
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
-        if constexpr (as_operands) {
+        if constexpr (in_chunks) {
           load_cells(a[step][0][i], from + cells[i][0]);
+          if constexpr (split) load_cells(a[step][parts - 1][i], from + cells[i][0] + lower);
         } else {
           typename Product<Element, false>::Cells own;
 #pragma unroll
@@ -3782,7 +3787,7 @@ struct PhaseStream {
   using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
   using Fetcher = Team<consumers + producers - 32, 32>;
   using Outputs = Ring<1>;
-  using Stager = typename Choose<Multiply::as_operands, StageOperands<Problem, Plan, Stagers>,
+  using Stager = typename Choose<Multiply::in_chunks, StageOperands<Problem, Plan, Stagers>,
                                  Stage<Problem, Plan, Stagers>>::Type;
 
   static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};
@@ -3952,7 +3957,7 @@ struct PhaseStream {
 }  // namespace phaseconv
 
 // n8,ic48,oc48,i64x64x64,k3,tf32
-// phase_stream:cells128,threads512,box2x2x66,block48,columns48,groups1,inputs8,buffers3,slots4,resident1
+// phase_stream:words1,cells128,threads512,box2x2x66,block48,columns48,groups1,inputs8,buffers3,slots4,resident1
 namespace phaseconv::generated_0 {
 
 struct TheProblem {
@@ -3986,6 +3991,7 @@ struct ThePlan {
   static constexpr int threads = 384;
   static constexpr int buffers = 3;
   static constexpr bool warpgroups = true;
+  static constexpr bool in_words = true;
   static constexpr int slots = 4;
   static constexpr int producers = 128;
   static constexpr int resident = 1;

@@ -12,7 +12,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index chunk = 16 / p.element_bytes;
   staged_size = p.channels_last ? 4 : p.element_bytes;
   lead = 0;
-  wide = !p.channels_last && !as_operands && p.w.input % chunk == 0 &&
+  wide = !p.channels_last && !in_chunks && p.w.input % chunk == 0 &&
          (blocks_w == 1 || q.box_w % chunk == 0);
   if (wide) {
     // Rows start where memory does, modulo 16 bytes.
@@ -22,7 +22,7 @@ PHASECONV_FUNCTION void Tiling::place_inputs() {
   const Index all_words = q.group_block * words;
   raw = raw_rows = bulk = false;
   raw_piece = raw_h = raw_d = raw_c = most_shift = 0;
-  if (as_operands) {
+  if (in_chunks) {
     // In units of 16 bytes; an odd number of them between chunks, for writes of neighbouring
     // ones.
     staged_size = 16;
@@ -147,8 +147,10 @@ PHASECONV_FUNCTION Index Tiling::choose_products() {
   // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
   // longer than their share, wide ones multiply zeros.
   Index best = 0, count = 0;
-  for (Index width = least(sweep_tiles, kMostProductTiles); width > 0; --width) {
-    if (sweep_tiles % width != 0) continue;
+  Index narrowest = kLeastProductCycles / 4;  // of those that take as long the widest
+  while (sweep_tiles % narrowest != 0) --narrowest;
+  for (Index width = narrowest; width <= least(sweep_tiles, kMostProductTiles); ++width) {
+    if (sweep_tiles % width != 0 || (count > 0 && neighbours * 4 * width >= best)) continue;
     const Kinds kinds = kinds_of_neighbours(width);
     const Index of_code = kinds.products_of_code * cell_tiles * (problem.split ? 3 : 1);
     const bool told_apart =
@@ -156,7 +158,7 @@ PHASECONV_FUNCTION Index Tiling::choose_products() {
         (kinds.count <= kMostKinds && of_code * steps_together() <= kMostProductsOfKinds);
     const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
     const Index cycles = products * most(4 * width, kLeastProductCycles);
-    if (count > 0 && cycles >= best) continue;
+    if (count > 0 && cycles > best) continue;
     best = cycles;
     count = products;
     product_tiles = width;

@@ -104,7 +104,7 @@ PHASECONV_FUNCTION Index Tiling::input_offset(Index k) const {
   const Phases d(problem.d), h(problem.h), w(problem.w);
   const Neighbour at = neighbour(n);
   return (d.max_shift() - d.shift_at(at.d)) * x_d + (h.max_shift() - h.shift_at(at.h)) * x_h +
-         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (as_operands ? word / 4 : word) * x_word;
+         (lead + w.max_shift() - w.shift_at(at.w)) * x_w + (in_chunks ? word / 4 : word) * x_word;
 }
 
 PHASECONV_FUNCTION Index Tiling::tap(Index neighbour_number, Index phase_number) const {

@@ -76,7 +76,7 @@ struct PhaseStream {
   using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
   using Fetcher = Team<consumers + producers - 32, 32>;
   using Outputs = Ring<1>;
-  using Stager = typename Choose<Multiply::as_operands, StageOperands<Problem, Plan, Stagers>,
+  using Stager = typename Choose<Multiply::in_chunks, StageOperands<Problem, Plan, Stagers>,
                                  Stage<Problem, Plan, Stagers>>::Type;
 
   static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};

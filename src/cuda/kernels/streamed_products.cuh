@@ -8,8 +8,8 @@ namespace phaseconv {
 template <class Problem, class Plan>
 struct StreamedProducts {
   using Element = typename Problem::Element;
-  static constexpr bool as_operands = tiling_of<Problem, Plan>().as_operands;
-  using Staged = typename Choose<as_operands, uint4, unsigned>::Type;
+  static constexpr bool in_chunks = tiling_of<Problem, Plan>().in_chunks;
+  using Staged = typename Choose<in_chunks, uint4, unsigned>::Type;
   using Shared = Block<Problem, Plan, Staged>;
 
   static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);
@@ -34,7 +34,7 @@ struct StreamedProducts {
   Inputs inputs;
   Pieces pieces;
   /// Where cells are staged, in a buffer: of 16 this lane names one, or reads words of two.
-  unsigned cells[cell_tiles][as_operands ? 1 : 2];
+  unsigned cells[cell_tiles][in_chunks ? 1 : 2];
   unsigned weights = 0;  ///< those of the next step, in units of 16 bytes
   bool begins_piece;     ///< the next batch
 
@@ -47,12 +47,12 @@ struct StreamedProducts {
 #pragma unroll
     for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
-      for (int half = 0; half < (as_operands ? 1 : 2); ++half) {
+      for (int half = 0; half < (in_chunks ? 1 : 2); ++half) {
         const Tiling::Cell cell =
-            tile.cell(job.first_cell(i) + (as_operands ? lane % 16 : lane / 4 + 8 * half));
+            tile.cell(job.first_cell(i) + (in_chunks ? lane % 16 : lane / 4 + 8 * half));
         cells[i][half] =
             bytes * (cell.d * int(tile.x_d) + cell.h * int(tile.x_h) + cell.w * int(tile.x_w) +
-                     (as_operands ? lane / 16 : lane % 4) * int(tile.x_word));
+                     (in_chunks ? lane / 16 : lane % 4) * int(tile.x_word));
       }
     }
   }
@@ -199,7 +199,7 @@ struct StreamedProducts {
     constexpr int count = Plan::batches.at[batch].count;
     if constexpr (moves && pending(batch).moves) {
       constexpr int between = steps_together / count * count;
-      if ((use - first) % between == 0) {
+      if ((use - first) % between == 0 && use > 0) {
         wait_for_products();
         pin(to);
         adds = move<batch>(to, sums);
@@ -221,15 +221,18 @@ struct StreamedProducts {
   template <int count>
   __device__ __forceinline__ void load(Fragment (&a)[count], unsigned staged, int use) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
+    // Of words the other half of a fragment, of chunks the lower parts.
     constexpr unsigned half_step = unsigned(bytes * 4 * tile.x_word);
+    constexpr unsigned lower = unsigned(bytes * tile.words / 4 * tile.x_word);
 #pragma unroll
     for (int step = 0; step < count; ++step) {
       const int offset = folded ? Plan::offsets(use + step) : own.offsets()[use + step];
       const unsigned from = staged + bytes * (unsigned(offset) & 0xffffffu);
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
-        if constexpr (as_operands) {
+        if constexpr (in_chunks) {
           load_cells(a[step][0][i], from + cells[i][0]);
+          if constexpr (split) load_cells(a[step][parts - 1][i], from + cells[i][0] + lower);
         } else {
           typename Product<Element, false>::Cells own;
 #pragma unroll

@@ -50,6 +50,7 @@ struct TilePlan {
                         ///< Warpgroups: for outputs alone
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
   Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
+  bool in_words = false;    ///< with slots, 32-bit elements: staged as they lie in memory
 };
 
 /// Steps whose products are under way at the same time, and batches that follow which are like it.
@@ -94,7 +95,7 @@ struct Tiling {
 
   // Channels, of a group.
   Index ic, oc;
-  bool as_operands;  ///< inputs are staged as warpgroups' operands; else as words
+  bool in_chunks;  ///< inputs are staged as operands in chunks of 16 bytes; else as words
   Index per_word;  ///< input channels of a word
   Index words;     ///< of a group, staged at a time
   Index stages;    ///< times that inputs are staged, one after the other
@@ -275,8 +276,7 @@ struct Tiling {
     const TilePlan& q = plan;
     const Phases d(p.d), h(p.h), w(p.w);
     const bool warpgroups = q.warpgroups;
-    // Where fragments are loaded, 32-bit words can be made operands then.
-    as_operands = warpgroups && (q.slots == 0 || p.element_bytes == 2);
+    in_chunks = warpgroups && !q.in_words;
     ic = p.in_channels / p.groups;
     oc = p.out_channels / p.groups;
     per_word = p.element_bytes == 2 && ic > 1 ? 2 : 1;
