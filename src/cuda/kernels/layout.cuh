@@ -150,12 +150,12 @@ PHASECONV_FUNCTION Index Tiling::choose_products() {
   Index narrowest = kLeastProductCycles / 4;  // of those that take as long the widest
   while (sweep_tiles % narrowest != 0) --narrowest;
   for (Index width = narrowest; width <= least(sweep_tiles, kMostProductTiles); ++width) {
-    if (sweep_tiles % width != 0 || (count > 0 && neighbours * 4 * width >= best)) continue;
+    if (sweep_tiles % width != 0 || (count > 0 && neighbours * 4 * width > best)) continue;
     const Kinds kinds = kinds_of_neighbours(width);
-    const Index of_code = kinds.products_of_code * cell_tiles * (problem.split ? 3 : 1);
+    const Index of_code = kinds.products_of_code * cell_tiles;
     const bool told_apart =
-        kinds.count <= kFewKinds ||
-        (kinds.count <= kMostKinds && of_code * steps_together() <= kMostProductsOfKinds);
+        kinds.count <= kFewKinds || (kinds.count <= kMostKinds && !problem.split &&
+                                     of_code * steps_together() <= kMostProductsOfKinds);
     const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
     const Index cycles = products * most(4 * width, kLeastProductCycles);
     if (count > 0 && cycles > best) continue;

@@ -83,6 +83,10 @@ struct StreamedProducts {
 
  private:
   static constexpr Operands operands = operands_of(static_cast<Element*>(nullptr));
+  /// In loops products of two batches are under way. Where all steps are of one kind, nearly all in
+  /// one loop, the compiler moves fragments about, and lets no product begin before the last ends.
+  static constexpr bool overlaps =
+      Plan::batches.at[0].tiles[0] != Plan::batches.at[Plan::batch_count - 1].tiles[0];
   /// A fragment of weights in units of 16 bytes.
   static constexpr int fragment_units = 8 * int(tiling_of<Problem, Plan>().lane_words);
   static constexpr int parts = split ? 2 : 1;
@@ -185,7 +189,7 @@ struct StreamedProducts {
         add_batch<batch, first>(to, sums, odd, even, use + count, end, staged, leaves, adds);
       }
       add_batches<batch + 1, end>(to, sums, staged, leaves, true);
-    } else {
+    } else if constexpr (overlaps) {
       wait_for_products();
       pin(to);
     }
@@ -200,21 +204,27 @@ struct StreamedProducts {
     if constexpr (moves && pending(batch).moves) {
       constexpr int between = steps_together / count * count;
       if ((use - first) % between == 0 && use > 0) {
-        wait_for_products();
-        pin(to);
+        if constexpr (overlaps) {
+          wait_for_products();
+          pin(to);
+        }
         adds = move<batch>(to, sums);
       }
     }
     if (begins_piece) {
-      wait_for_products();
+      if constexpr (overlaps) wait_for_products();
       next_piece(use == 0, leaves);
     }
     begin_products();
     multiply<batch, 0>(to, a, adds);
     end_products();
     begins_piece = use + count < uses && int(uniform(own.offsets()[use + count])) < 0;
-    wait_for_products<1>();  // for those that read what is loaded now
+    if constexpr (overlaps) wait_for_products<1>();  // for those that read what is loaded now
     if (use + count < end) load(next, staged, use + count);
+    if constexpr (!overlaps) {
+      wait_for_products();
+      pin(to);
+    }
   }
 
   /// The inputs of steps from `use` on.
