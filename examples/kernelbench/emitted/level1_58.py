@@ -350,8 +350,8 @@ struct TF32 : F32 {
 // memory (wgmma). Then a position's inputs lie together, 16 bytes of them in each plane of chunks,
 // and a warpgroup's cells are 64 staged positions after each other: those between the rows of a box
 // are computed too, and dropped. Or weights come in pieces while they multiply (slots): then they
-// load the inputs of any 64 cells from there, and steps are sorted by the columns that they are
-// used for.
+// load the inputs of any 64 cells, from there or as warps do from words that lie as in memory, and
+// steps are sorted by the columns that they are used for.
 //
 // layout.cuh says where all of it lies, numbering.cuh how cells, columns and k are counted.
 

@@ -350,8 +350,8 @@ struct TF32 : F32 {
 // memory (wgmma). Then a position's inputs lie together, 16 bytes of them in each plane of chunks,
 // and a warpgroup's cells are 64 staged positions after each other: those between the rows of a box
 // are computed too, and dropped. Or weights come in pieces while they multiply (slots): then they
-// load the inputs of any 64 cells from there, and steps are sorted by the columns that they are
-// used for.
+// load the inputs of any 64 cells, from there or as warps do from words that lie as in memory, and
+// steps are sorted by the columns that they are used for.
 //
 // layout.cuh says where all of it lies, numbering.cuh how cells, columns and k are counted.
 
@@ -3722,7 +3722,7 @@ struct StreamedProducts {
 
 // The phase_stream family: phase_wgmma for layers whose weights are too many to stay in shared
 // memory, or that are bound by arithmetic. A block has two teams: producers bring the inputs of the
-// next stages, 16-bit ones made into operands, and the weights piece by piece, and where there are
+// next stages, made into operands or as words, and the weights piece by piece, and where there are
 // enough of them they take the outputs away; consumers multiply. None waits for the others as long
 // as there are buffers.
 //

@@ -1,6 +1,6 @@
 // The phase_stream family: phase_wgmma for layers whose weights are too many to stay in shared
 // memory, or that are bound by arithmetic. A block has two teams: producers bring the inputs of the
-// next stages, 16-bit ones made into operands, and the weights piece by piece, and where there are
+// next stages, made into operands or as words, and the weights piece by piece, and where there are
 // enough of them they take the outputs away; consumers multiply. None waits for the others as long
 // as there are buffers.
 //
