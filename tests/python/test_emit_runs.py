@@ -245,6 +245,14 @@ def products_compute_it_too(problem, plan, tmp_path, monkeypatch):
             expected = reference.forward(copy.deepcopy(layer).double(), x.double()).to(x.dtype)
             torch.testing.assert_close(model(x), expected, rtol=tolerance, atol=tolerance)
             x = x.abs() + 1
+        # A NaN as GPUs write it, all bits set: rounding it as an integer makes a number of it.
+        layer.weight.view(-1)[0] = 1
+        if x.dtype == torch.float32:
+            x.view(torch.int32)[(0,) * x.dim()] = 0x7FFFFFFF
+            expected = reference.forward(layer, x)
+            found = model(x)
+            torch.testing.assert_close(found.isnan(), expected.isnan())
+            assert found.isnan().any()
 
 
 @pytest.mark.parametrize("kind", ["tf32", "bf16"])
