@@ -83,8 +83,7 @@ struct Words {
       if constexpr (sizeof(Stored) == 4) {
         of[i] = __float_as_uint(Element::rounded(values[i]));
       } else if constexpr (per_word == 2) {
-        of[i] = unsigned(Element::rounded(values[2 * i])) |
-                unsigned(Element::rounded(values[2 * i + 1])) << 16;
+        of[i] = Element::rounded(values[2 * i], values[2 * i + 1]);
       } else {
         of[i] = Element::rounded(values[i]);
       }
