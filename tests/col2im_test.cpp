@@ -1,5 +1,5 @@
-// The geometry of col2im_mma that host and kernels share, the columns that the host lists, and the
-// measured plans.
+// The geometry of the col2im families that host and kernels share, the columns that the host lists,
+// and the measured plans.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,16 +24,18 @@ constexpr const char* kProblems[] = {
     "ic9,oc3,i40,k5,s2,d3,f16",
 };
 
-const KernelFamily& family() { return kernel_family({.family = "col2im_mma"}); }
-
-/// As the family sees it.
-Problem in_planes(Problem problem) {
-  if (problem.axes[0] == Axis{}) std::swap(problem.axes[0], problem.axes[1]);
+/// As the families see it, and where a plan's cells begin.
+Problem in_planes(Problem problem, Plan& plan) {
+  if (problem.axes[0] == Axis{}) {
+    std::swap(problem.axes[0], problem.axes[1]);
+    std::swap(plan.lead[0], plan.lead[1]);
+  }
+  problem.axes = axes_of(problem, plan);
   return problem;
 }
 
 std::vector<Index> list(const Problem& problem, const Plan& plan, const std::string& name) {
-  for (const auto& constant : family().constants(problem, plan)) {
+  for (const auto& constant : kernel_family(plan).constants(problem, plan)) {
     if (constant.name != name + "[]") continue;
     std::vector<Index> numbers;
     std::stringstream text(constant.value.substr(1));
@@ -48,13 +50,17 @@ void for_some_plans(Check check) {
   const Machine machine = typical_machine("sm_90a");
   for (const char* text : kProblems) {
     const Problem problem = parse(text);
-    const std::vector<Candidate> all = candidates(problem, machine, {family().family});
-    ASSERT_GT(all.size(), 1u) << text;
-    for (std::size_t i = 0; i < all.size(); i += all.size() / 7 + 1) {
-      const Plan& plan = all[i].plan;
-      SCOPED_TRACE(std::string(text) + " " + to_string(plan));
-      const Problem own = in_planes(problem);
-      check(problem, own, plan, Col2im(tile_problem(own, plan), tile_plan(plan)));
+    for (const char* name : {"col2im_mma", "col2im_wgmma"}) {
+      const std::vector<Candidate> all =
+          candidates(problem, machine, {kernel_family({.family = name}).family});
+      ASSERT_GT(all.size(), 1u) << text;
+      for (std::size_t i = 0; i < all.size(); i += all.size() / 7 + 1) {
+        const Plan& plan = all[i].plan;
+        SCOPED_TRACE(std::string(text) + " " + to_string(plan));
+        Plan of_planes = plan;
+        const Problem own = in_planes(problem, of_planes);
+        check(problem, own, plan, Col2im(tile_problem(own, of_planes), tile_plan(plan)));
+      }
     }
   }
 }
@@ -142,6 +148,48 @@ TEST(Col2im, WordsAndPositionsHaveOnePlaceEach) {
     EXPECT_EQ(static_cast<Index>(positions.size()), plan.cell_tile);
     EXPECT_EQ(*positions.rbegin(), plan.cell_tile - 1);
     EXPECT_LE(own.tile.in_h * own.row, own.positions);
+  });
+}
+
+/// How many words of different places the bank has that most of `places`, in bytes, lie in.
+int conflicts(const std::vector<int>& places, int words) {
+  std::map<int, std::set<int>> banks;
+  for (const int place : places) {
+    for (int word = place / 4; word < place / 4 + words; ++word) banks[word % 32].insert(word);
+  }
+  std::size_t most = 0;
+  for (const auto& [bank, different] : banks) most = std::max(most, different.size());
+  return static_cast<int>(most);
+}
+
+TEST(Col2im, ContributionsHaveOnePlaceEachInDifferentBanks) {
+  for_some_plans([](const Problem&, const Problem&, const Plan&, const Col2im& own) {
+    const auto place = [&](int position, int column) {
+      return static_cast<int>(position * own.contribution_pitch * 4) +
+             own.column_place(own.swizzle(position) * 16, column);
+    };
+    const int columns = static_cast<int>(own.put_tiles * 8);
+    std::set<int> places;
+    for (int position = 0; position < 16; ++position) {
+      for (int column = 0; column < columns; ++column) {
+        EXPECT_TRUE(places.insert(place(position, column)).second);
+      }
+    }
+    EXPECT_GE(*places.begin(), 0);
+    EXPECT_LT(*places.rbegin(), 16 * own.contribution_pitch * 4);
+    // Eight threads read four columns of neighbouring positions at a time.
+    for (int first = 0; first < 16; ++first) {
+      std::vector<int> read;
+      for (int i = 0; i < 8; ++i) read.push_back(place(first + i, 0));
+      EXPECT_EQ(conflicts(read, 4), 1) << first;
+    }
+    // Sixteen write two columns: four times those of a tile, of positions that lanes have.
+    std::vector<int> written;
+    for (int lane = 0; lane < 16; ++lane) {
+      written.push_back(place(own.position(lane / 4, 0, 0), lane % 4 * 2));
+    }
+    EXPECT_EQ(conflicts(written, 2),
+              own.contribution_mask == 7 || own.position(1, 0, 0) == 1 ? 1 : 2);
   });
 }
 

@@ -5,7 +5,7 @@
 #include <iterator>
 #include <limits>
 
-#include "cuda/col2im_mma.h"
+#include "cuda/col2im.h"
 #include "cuda/direct.h"
 #include "cuda/kernel_files.h"
 #include "cuda/nvrtc.h"
@@ -109,9 +109,9 @@ std::string plan_struct(const KernelFamily& family, const Problem& problem, cons
 }
 
 const std::vector<KernelFamily>& all_families() {
-  static const std::vector<KernelFamily> all = {phase_stream::family(), phase_wgmma::family(),
-                                                phase_mma::family(),    col2im_mma::family(),
-                                                phase_fma::family(),    direct::family()};
+  static const std::vector<KernelFamily> all = {
+      phase_stream::family(), phase_wgmma::family(), phase_mma::family(), col2im::of_warpgroups(),
+      col2im::of_warps(),     phase_fma::family(),   direct::family()};
   return all;
 }
 

@@ -36,7 +36,7 @@ TilePlan tile_plan(const Plan& plan) {
           std::max<Index>(plan.column_tile, 8),
           plan.threads,
           plan.buffers,
-          plan.family == "phase_wgmma" || plan.slots > 0,
+          plan.family.ends_with("_wgmma") || plan.slots > 0,
           plan.slots,
           plan.in_words != 0};
 }
@@ -94,11 +94,6 @@ std::vector<Index> sizes_up_to(Index cells, Index most) {
 
 }  // namespace
 
-namespace {
-
-/// Where cells may begin. With the lead that leaves them whole there is often one less, and outputs
-/// begin at even places. Where that takes more neighbours it is another choice, if a tenth of the
-/// cells is saved.
 std::vector<std::array<Index, 3>> leads(const Problem& problem) {
   std::array<Index, 3> free{}, whole{};
   double saved = 1;
@@ -118,6 +113,8 @@ std::vector<std::array<Index, 3>> leads(const Problem& problem) {
   if (saved < 0.9) list.push_back(whole);
   return list;
 }
+
+namespace {
 
 void add_boxes(const Problem& problem, Index most_cells, const std::array<Index, 3>& lead,
                std::vector<CellBox>& list) {

@@ -1,4 +1,4 @@
-// What the plans of phase_mma, phase_wgmma and phase_stream have in common: the boxes and blocks
+// What the plans of the families on tensor cores have in common: the boxes and blocks
 // that they try, and what kernels/tiling.cuh works out for them.
 #pragma once
 
@@ -33,6 +33,10 @@ std::string too_large(const Tiling& tile);
 /// Why a family whose boxes are all too large for a block offers none.
 std::string does_not_fit(const Machine& machine);
 
+/// Where cells may begin. With the lead that leaves them whole there is often one less, and outputs
+/// begin at even places. Where that takes more neighbours it is another choice, if a tenth of the
+/// cells is saved.
+std::vector<std::array<Index, 3>> leads(const Problem& problem);
 /// A box of cells, and where cells begin.
 struct CellBox {
   std::array<Index, 3> size, lead;

@@ -4,8 +4,8 @@ namespace phaseconv {
 namespace {
 
 // Medians of `phaseconv bench` on an H100 (driver 580.159.04, NVRTC 13.0), 2026-11-27: what took at
-// least 5% less than the plan that the cost model takes, in two runs of both, or in one
-// run where either is of phase_stream, which changed that day.
+// least 5% less than the plan that the cost model takes, in two runs of both, or in one run where
+// either is of phase_stream, col2im_mma or col2im_wgmma, which changed that day.
 constexpr Measured kMeasured[] = {
     {"sm_90a", "ic128,oc128,g128,i32x32x32,k5,s2,p2,bias",
      "phase_fma:fused3,cells8,threads64,box1x32x32,groups1",
@@ -49,6 +49,11 @@ constexpr Measured kMeasured[] = {
      "1.08x over "
      "phase_wgmma:cells64,threads512,box1x2x240,block24,columns96,groups1,inputs24,buffers1,"
      "resident1"},
+    {"sm_90a", "ic256,oc128,i16x16x16,k2,s2,bias,f16,cl",
+     "phase_wgmma:cells64,threads512,box4x1x16,block32,columns64,groups1,inputs256,buffers1,"
+     "resident1",
+     "1.43x over col2im_wgmma:cells32,threads128,box2x8x16,block8,columns64,inputs64,buffers2,"
+     "resident2"},
     {"sm_90a", "ic256,oc256,i80x80,k2,s2,bias,f16,cl",
      "phase_stream:cells64,threads384,box1x1x80,block64,columns256,groups1,inputs64,buffers2,"
      "slots8,resident1",
@@ -73,10 +78,10 @@ constexpr Measured kMeasured[] = {
      "1.26x over "
      "phase_stream:words1,cells64,threads384,box8x1x8,block16,columns128,groups1,inputs32,"
      "buffers3,slots10,resident1"},
-    {"sm_90a", "ic56,oc1,i256x256,k9,s3,p4,op2,bias,f16",
-     "phase_wgmma:cells256,threads384,box1x2x257,block1,columns16,groups1,inputs16,buffers2,"
-     "resident1",
-     "1.06x over col2im_mma:cells16,threads192,box3x1x86,block1,inputs56,buffers2,resident2"},
+    {"sm_90a", "ic56,oc1,i256x256,k9,s3,p4,op2,bias,tf32,cl",
+     "col2im_wgmma:cells32,threads128,box3x1x86,block1,columns40,inputs32,buffers2,resident2",
+     "1.24x over col2im_mma:cells32,threads96,box3x1x86,block1,columns40,inputs56,buffers2,"
+     "resident2"},
     {"sm_90a", "ic64,oc32,i64x64x64,k2,s2,bias,cl",
      "phase_wgmma:cells64,threads256,box1x1x64,block32,columns128,groups1,inputs64,buffers1,"
      "resident1",
@@ -207,18 +212,37 @@ constexpr Measured kMeasured[] = {
      "1.09x over "
      "phase_stream:cells128,threads256,box2x2x32,block16,columns16,groups1,inputs8,buffers2,slots2,"
      "resident2"},
+    {"sm_90a", "n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,tf32",
+     "phase_stream:words1,cells64,threads512,box2x2x33,lead1x1x1,block32,columns32,groups1,"
+     "inputs8,buffers2,slots3,resident1",
+     "1.07x over phase_stream:words1,cells64,threads512,box2x2x33,lead1x1x1,block32,columns32,"
+     "groups1,inputs8,buffers3,slots2,resident1"},
     {"sm_90a", "n16,ic32,oc64,i64x64x64,k3x5x5,f16,cl",
      "phase_wgmma:cells128,threads384,box1x4x68,block64,columns64,groups1,inputs8,buffers1,"
      "resident1",
      "1.21x over "
      "phase_stream:cells128,threads256,box2x2x32,block64,columns64,groups1,inputs16,buffers2,"
      "slots2,resident2"},
-    {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1",
-     "col2im_mma:cells32,threads128,box11x3x33,block1,inputs32,buffers3,resident2",
-     "1.08x over col2im_mma:cells32,threads320,box17x9x33,block1,inputs32,buffers2,resident1"},
-    {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1,cl",
-     "col2im_mma:cells32,threads128,box11x3x33,block1,inputs32,buffers2,resident2",
-     "1.19x over col2im_mma:cells32,threads320,box17x9x33,block1,inputs32,buffers2,resident1"},
+    {"sm_90a", "n16,ic512,oc256,i4x4x4,k4,s2,p1",
+     "phase_stream:cells64,threads384,box5x5x5,block16,columns128,groups1,inputs16,buffers2,"
+     "slots7,resident1",
+     "1.16x over phase_stream:cells64,threads512,box5x5x5,block16,columns128,groups1,inputs32,"
+     "buffers2,slots2,resident1"},
+    {"sm_90a", "n16,ic512,oc256,i4x4x4,k4,s2,p1,tf32",
+     "phase_stream:cells64,threads384,box4x4x4,lead1x1x1,block32,columns256,groups1,inputs8,"
+     "buffers2,slots8,resident1",
+     "1.06x over phase_stream:cells64,threads512,box5x5x5,block32,columns256,groups1,inputs32,"
+     "buffers2,slots4,resident1"},
+    {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1,f16,cl",
+     "col2im_wgmma:cells32,threads128,box17x3x32,lead0x0x1,block1,columns32,inputs64,buffers2,"
+     "resident3",
+     "1.11x over col2im_wgmma:cells32,threads384,box3x11x32,lead0x0x1,block1,columns32,inputs64,"
+     "buffers2,resident1"},
+    {"sm_90a", "n16,ic64,oc32,i128x128,k2,s2,bias",
+     "phase_stream:words1,cells64,threads512,box1x1x128,block32,columns128,groups1,inputs32,"
+     "buffers3,slots4,resident1",
+     "1.05x over col2im_wgmma:cells32,threads128,box16x1x128,block16,columns64,inputs32,buffers2,"
+     "resident2"},
     {"sm_90a", "n16,ic64,oc32,i128x128,k2,s2,bias,f16",
      "phase_stream:cells128,threads512,box1x2x128,block32,columns128,groups1,inputs32,buffers2,"
      "slots2,resident1",
@@ -235,15 +259,16 @@ constexpr Measured kMeasured[] = {
      "1.05x over "
      "phase_wgmma:cells64,threads512,box1x2x128,block32,columns64,groups1,inputs64,buffers1,"
      "resident1"},
-    {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,cl",
-     "col2im_mma:cells32,threads256,box10x4x49,block2,inputs32,buffers2,resident1",
-     "1.11x over col2im_mma:cells32,threads288,box17x5x49,block2,inputs32,buffers2,resident1"},
+    {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,f16",
+     "col2im_wgmma:cells32,threads384,box12x6x48,lead1x1x1,block2,columns56,inputs32,buffers3,"
+     "resident1",
+     "1.09x over col2im_mma:cells32,threads448,box10x8x48,lead1x1x1,block2,columns56,inputs32,"
+     "buffers2,resident1"},
     {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,f16,cl",
-     "col2im_mma:cells32,threads192,box7x3x49,block2,inputs16,buffers2,resident2",
-     "1.14x over col2im_mma:cells32,threads384,box13x7x49,block2,inputs32,buffers2,resident1"},
-    {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,tf32",
-     "col2im_mma:cells32,threads384,box13x7x49,block2,inputs32,buffers2,resident1",
-     "1.05x over col2im_mma:cells32,threads480,box10x9x49,block2,inputs32,buffers2,resident1"},
+     "col2im_wgmma:cells32,threads384,box12x6x48,lead1x1x1,block2,columns56,inputs32,buffers2,"
+     "resident1",
+     "1.09x over col2im_mma:cells32,threads448,box10x8x48,lead1x1x1,block2,columns56,inputs32,"
+     "buffers2,resident1"},
     {"sm_90a", "n4,ic32,oc32,g4,i32x64x128,k3,s2,p1,cl",
      "phase_mma:cells32,threads128,box2x1x16,lead1x1x1,block8,columns64,groups4,inputs8,buffers1,"
      "resident2",
@@ -268,6 +293,11 @@ constexpr Measured kMeasured[] = {
      "1.28x over "
      "phase_stream:cells64,threads512,box2x2x32,lead1x1x1,block32,columns256,groups1,inputs32,"
      "buffers2,slots4,resident1"},
+    {"sm_90a", "n4,ic32,oc32,i32x64x128,k3,s2,p1,tf32",
+     "phase_stream:words1,cells64,threads512,box1x1x128,lead1x1x1,block32,columns256,groups1,"
+     "inputs8,buffers2,slots4,resident1",
+     "1.13x over phase_stream:words1,cells64,threads512,box1x1x128,lead1x1x1,block32,columns256,"
+     "groups1,inputs8,buffers3,slots2,resident1"},
     {"sm_90a", "n4,ic48,oc48,i48x48x48,k2,s2,tf32",
      "phase_mma:cells16,threads192,box2x1x48,block8,columns64,groups1,inputs48,buffers1,"
      "resident3",
@@ -312,6 +342,11 @@ constexpr Measured kMeasured[] = {
      "1.18x over "
      "phase_stream:words1,cells64,threads512,box4x4x8,lead1x1x1,block32,columns256,groups1,inputs8,"
      "buffers2,slots3,resident1"},
+    {"sm_90a", "n64,ic64,oc1,i32x32x32,k4,s2,p1,cl",
+     "col2im_wgmma:cells32,threads256,box17x7x32,lead0x0x1,block1,columns32,inputs64,buffers2,"
+     "resident1",
+     "1.11x over col2im_wgmma:cells32,threads128,box11x3x32,lead0x0x1,block1,columns64,inputs32,"
+     "buffers2,resident2"},
     {"sm_90a", "n8,ic32,oc32,g4,i12x24x48,k3x5x7,s2,p1x2x3,op1",
      "phase_stream:cells64,threads512,box1x2x48,lead1x0x1,block8,columns64,groups1,inputs8,"
      "buffers2,slots5,resident1",

@@ -178,8 +178,26 @@ def test_products_of_warpgroups_compute_it_too(problem, tmp_path, monkeypatch):
         "ic32,oc2,i200,k4,s2,p1",
     ],
 )
-def test_products_with_all_taps_compute_it_too(problem, tmp_path, monkeypatch):
-    products_compute_it_too(problem, "col2im_mma:", tmp_path, monkeypatch)
+@pytest.mark.parametrize("family", ["col2im_mma", "col2im_wgmma"])
+def test_products_with_all_taps_compute_it_too(problem, family, tmp_path, monkeypatch):
+    products_compute_it_too(problem, f"{family}:", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("problem", "plan"),
+    [
+        ("n2,ic8,oc1,i4x5x8,k4,s2,p1,bias", "threads128,box2x5x8,lead0x1x1,block1,columns64"),
+        ("n2,ic8,oc1,i4x5x8,k4,s2,p1,bias,f16", "threads128,box1x6x8,lead0x0x1,block1,columns32"),
+        ("n2,ic8,oc1,i4x5x8,k4,s2,p1,bias", "threads128,box2x6x9,block1,columns32"),
+        ("ic24,oc2,i5x6x7,k3,s2,p1,op1,bias,cl", "threads128,box2x6x7,lead1x1x1,block2,columns56"),
+        ("ic12,oc1,i8x10,k4,s2,p1,op1,f16", "threads128,box2x1x11,lead0x0x1,block1,columns16"),
+    ],
+)
+@pytest.mark.parametrize("family", ["col2im_mma", "col2im_wgmma"])
+def test_all_taps_with_cells_anywhere(problem, plan, family, tmp_path, monkeypatch):
+    if family == "col2im_mma" and "i8x10" in problem:
+        plan = plan.replace("128", "32")
+    products_compute_it_too(problem, f"{family}:cells16,{plan}", tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

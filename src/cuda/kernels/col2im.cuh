@@ -1,4 +1,4 @@
-// The geometry of the col2im_mma family: each input is multiplied once with all taps, and outputs
+// The geometry of the col2im families: each input is multiplied once with all taps, and outputs
 // gather what the inputs around them contribute ("GEMM and col2im", as Caffe's deconvolution does
 // it, here within a block). Host and kernel both read this text.
 //
@@ -27,6 +27,7 @@ struct Col2im {
   Index stages;                     ///< that together have all channels
   Index steps;                      ///< of eight words, in a stage
   Index column_tiles;               ///< of eight columns
+  Index product_tiles;              ///< of those in an instruction of warpgroups
   Index warps, positions;           ///< of a plane of inputs; a warp has `cell_tile` of them
   Index position_tiles;             ///< of 16, of a warp
   bool whole_rows;                  ///< a tile has all inputs along w
@@ -39,9 +40,15 @@ struct Col2im {
   Index plane_neighbours;           ///< of one shift along d
   Index sums;                       ///< outputs of a cell that taps reach
   Index plane_cells, thread_cells;  ///< cells of a plane, and of a thread
+  Index run_channels, run_w;        ///< outputs of a cell that follow each other in memory
+  Index together;                   ///< as many of them are written at once
   Index shift_tiles;                ///< column tiles of a shift along d, at most
+  bool at_once;                     ///< all columns go through shared memory together
+  Index put_tiles;                  ///< column tiles that do, at most
   Index contribution_pitch;         ///< from position to position
+  int contribution_mask;            ///< of what `swizzle` says
   Index lane_words, weight_words, packed_bytes;
+  Index to_lower;  ///< words from the upper part of a weight to the lower one
   /// Shared memory in bytes: weights, zeros, contributions, buffers of inputs.
   Index zero_at, contribution_at, input_at, input_bytes, shared_bytes;
 
@@ -53,6 +60,10 @@ struct Col2im {
     stages = parts(tile.ic, stage_words * tile.per_word);
     steps = stage_words / 8;
     column_tiles = parts(columns(), 8);
+    // All instructions are as wide: the compiler puts none after another that has other sums.
+    const Index products = q.warpgroups ? parts(column_tiles, kMostProductTiles) : column_tiles;
+    column_tiles = round_up(column_tiles, products);
+    product_tiles = column_tiles / products;
 
     const Index elements = 16 / p.element_bytes;
     whole_rows = tile.blocks_w == 1;
@@ -64,23 +75,24 @@ struct Col2im {
     plane_neighbours = tile.neighbours / Phases(p.d).shift_count();
     sums = tile.live_phases * q.channel_block;
     plane_cells = q.box_h * q.box_w;
+    join_outputs();
     shift_tiles = 0;
     for (Index shift = 0; shift < tile.neighbours / plane_neighbours; ++shift) {
       shift_tiles = most(shift_tiles, end_tile(shift) - first_tile(shift));
     }
-    // Of 16 bytes that consecutive positions have, eight lie in 32 different banks.
-    contribution_pitch = congruent(shift_tiles * 8, 4, 8);
     lane_words = p.split ? 4 : 2;
     weight_words = stages * steps * column_tiles * 32 * lane_words;
     packed_bytes = p.groups * tile.channel_blocks * weight_words * 4;
+    to_lower = q.warpgroups ? column_tiles * 32 : 2;
     share();
   }
-  /// Makes it that of a plan with other positions of a warp, threads and buffers, for less than a
-  /// new one costs.
-  PHASECONV_FUNCTION void set_block(Index cell_tile, Index threads, Index buffers) {
+  /// Makes it that of a plan with other positions of a warp, threads, buffers and columns, for less
+  /// than a new one costs.
+  PHASECONV_FUNCTION void set_block(Index cell_tile, Index threads, Index buffers, Index columns) {
     tile.plan.cell_tile = cell_tile;
     tile.plan.threads = threads;
     tile.plan.buffers = buffers;
+    tile.plan.column_tile = columns;
     share();
   }
 
@@ -119,20 +131,62 @@ struct Col2im {
     return {word / 16 * 2 + word % 4 / 2, word % 16 / 4, word % 2};
   }
 
-  /// The position, in a warp, of a row of the sums: lane / 4 and the half of a tile of 16. Float32
-  /// inputs of neighbouring positions are loaded at once.
-  PHASECONV_FUNCTION int position(int g, int position_tile, int half) const {
-    if (tile.problem.channels_last || tile.problem.element_bytes == 2) {
-      return position_tile * 16 + half * 8 + g;
+  /// Where a weight is packed, of all steps (tap_weights.cuh).
+  PHASECONV_FUNCTION Index weight_place(Index step, Index column, Index t, Index second) const {
+    if (!tile.plan.warpgroups) {
+      return ((step * column_tiles * 8 + column) * 4 + t) * lane_words + second;
     }
-    return g * 2 * int(position_tiles) + position_tile * 2 + half;
+    return ((step * 2 + second) * (lane_words / 2) * column_tiles * 8 + column) * 4 + t;
+  }
+
+  /// The position, in a warp, of a row of the sums: lane / 4 and the half of a tile of 16. Float32
+  /// inputs of two neighbouring positions are loaded at once.
+  PHASECONV_FUNCTION int position(int g, int position_tile, int half) const {
+    const bool pairs = !tile.problem.channels_last && tile.problem.element_bytes == 4;
+    return position_tile * 16 + (pairs ? g * 2 + half : half * 8 + g);
+  }
+  /// Contributions of a position: its n-th four columns lie at the n' = n ^ swizzle-th place. Each
+  /// bit is a sum of bits of the position: the swizzle of a sum without carries is that of its
+  /// parts, combined by ^.
+  PHASECONV_FUNCTION int swizzle(int position) const {
+    const int third = position >> 2 & 1;
+    return ((position & 3) << 1 ^ third * 3) & contribution_mask;
+  }
+  /// Where they lie, in bytes, for a position whose swizzled place is `base`.
+  PHASECONV_FUNCTION int column_place(int base, int column) const {
+    const int within = (contribution_mask + 1) * 4 - 1;
+    return (base ^ (column & within) * 4) + (column & ~within) * 4;
   }
 
  private:
-  /// What depends on the positions of a warp, the warps and the buffers.
+  PHASECONV_FUNCTION void join_outputs() {
+    const TileProblem& p = tile.problem;
+    const Index block = tile.plan.channel_block;
+    const bool last = p.channels_last, whole = block == p.out_channels;
+    const Index to_w = last ? p.out_channels : 1;
+    run_channels = last ? block : 1;
+    run_w = last && !whole ? 1 : p.w.stride;
+    // A power of two, so that the runs of all cells begin at its multiples, and outputs end there.
+    const Index multiples[] = {
+        run_w * run_channels,     p.w.output() * to_w,        (p.w.padding - p.w.lead) * to_w,
+        p.w.stride * to_w,        last && !whole ? block : 0, last && !whole ? tile.oc : 0,
+        last && !whole ? to_w : 0};
+    together = 16 / p.element_bytes;
+    for (const Index each : multiples) {
+      while (each % together != 0) together /= 2;
+    }
+  }
+
+  /// What depends on the positions of a warp, the warps, the buffers and the columns.
   PHASECONV_FUNCTION void share() {
     const TileProblem& p = tile.problem;
     const TilePlan& q = tile.plan;
+    at_once = q.column_tile >= column_tiles * 8;
+    put_tiles = at_once ? column_tiles : shift_tiles;
+    // With `swizzle`: eight columns of the positions that lanes have, and four of eight consecutive
+    // ones, lie in 32 different banks.
+    contribution_mask = put_tiles % 4 == 0 ? 7 : 1;
+    contribution_pitch = congruent(put_tiles * 8, contribution_mask == 7 ? 0 : 8, 16);
     const Index size = p.element_bytes;
     warps = q.threads / 32;
     positions = warps * q.cell_tile;
@@ -148,8 +202,8 @@ struct Col2im {
       input_bytes = stage_words * tile.per_word * pitch * size;
     }
 
-    zero_at = weight_words * 4;
-    contribution_at = zero_at + contribution_pitch * 4;
+    zero_at = round_up(weight_words * 4, 128);
+    contribution_at = zero_at + round_up(contribution_pitch * 4, 128);
     input_at = round_up(contribution_at + positions * contribution_pitch * 4, 128);
     shared_bytes = input_at + q.buffers * round_up(input_bytes, 128);
   }

@@ -1,4 +1,4 @@
-// How outputs of the col2im_mma family gather what a plane of inputs contributes to them, and how
+// How outputs of the col2im families gather what a plane of inputs contributes to them, and how
 // they leave for memory. The warps that multiplied leave contributions in shared memory; each
 // thread has cells of its own, and their sums in registers: no two threads add to one output, and
 // neighbours follow each other in order, so that sums are the same every time.
@@ -51,8 +51,10 @@ struct Contributions {
           const bool there = exists && unsigned(row) < unsigned(rows.plane_rows) &&
                              unsigned(i_w) < unsigned(Problem::w.input);
           const int position = row * int(own.row) + i_w - rows.first_w;
-          from[i][n] = there ? int(own.contribution_at) + position * int(own.contribution_pitch) * 4
-                             : int(own.zero_at);
+          from[i][n] = there
+                           ? int(own.contribution_at) + position * int(own.contribution_pitch) * 4 +
+                                 own.swizzle(position) * 16
+                           : int(own.zero_at);
         }
       }
     }
@@ -72,12 +74,17 @@ struct Contributions {
   /// barrier that followed the last time.
   __device__ __forceinline__ void gather(const Products& products, const Cells& cells,
                                          Sums& sums) const {
+    constexpr int rounds = col2im_of<Problem, Plan>().at_once ? 1 : shifts;
 #pragma unroll
-    for (int shift = 0; shift < shifts; ++shift) {
-      if (shift > 0) __syncthreads();
-      put(shift, products);
+    for (int round = 0; round < rounds; ++round) {
+      if (round > 0) __syncthreads();
+      const int begin = first_column(round), end = first_column(rounds == 1 ? shifts : round + 1);
+      put(begin / 8, (end + 7) / 8, products);
       __syncthreads();
-      take(shift, cells, sums);
+#pragma unroll
+      for (int shift = round; shift < (rounds == 1 ? shifts : round + 1); ++shift) {
+        take(shift, begin / 8 * 8, cells, sums);
+      }
     }
   }
 
@@ -92,16 +99,11 @@ struct Contributions {
       const int o_d = at.d.low + at.d.origin + plane * int(Problem::d.stride);
       const Outputs to(at, o_d, cells.o_h[i], cells.o_w[i]);
       if (plane >= 0) {
-        float zero = 0.0f;  // what is not finite leaves a NaN here
-        to.for_each(at, [&](int number, int channel, Index offset, bool exists) {
-          float value = number < 0 ? 0.0f : sums[i][0][number];
-          zero = fmaf(value, 0.0f, zero);
-          if (Problem::bias) {
-            const int own = channel < at.channels() ? channel : 0;
-            value += Element::value(__ldg(bias + at.first_channel() + own));
-          }
-          if (exists) output[offset] = Element::rounded(value);
-        });
+        const bool aligned =
+            reinterpret_cast<unsigned long long>(output) % (together * sizeof(Stored)) == 0;
+        const float zero = together > 1 && aligned
+                               ? write<together>(at, to, sums[i][0], bias, output)
+                               : write<1>(at, to, sums[i][0], bias, output);
         if (zero != 0.0f) {
           define(tile, to.o_d, to.o_h, to.o_w, input, packed, bias, output);
         }
@@ -117,15 +119,14 @@ struct Contributions {
   }
 
  private:
-  /// Contributions of a shift along d: of the column tiles that have any.
-  __device__ __forceinline__ void put(int shift, const Products& products) const {
+  /// Contributions of the column tiles from `first` on.
+  __device__ __forceinline__ void put(int first, int end, const Products& products) const {
     constexpr Col2im own = col2im_of<Problem, Plan>();
+    constexpr int pitch = int(own.contribution_pitch) * 4;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    float* const to =
-        reinterpret_cast<float*>(shared + own.contribution_at) +
-        (warp * int(Plan::cell_tile) + own.position(lane / 4, 0, 0)) * int(own.contribution_pitch) +
-        lane % 4 * 2;
-    const int first = first_column(shift) / 8, end = (first_column(shift + 1) + 7) / 8;
+    const int position = own.position(lane / 4, 0, 0);
+    const int row = int(own.contribution_at) + (warp * int(Plan::cell_tile) + position) * pitch +
+                    own.column_place(own.swizzle(position) * 16, lane % 4 * 2);
 #pragma unroll
     for (int c = 0; c < column_tiles; ++c) {
       if (c < first || c >= end) continue;
@@ -133,30 +134,32 @@ struct Contributions {
       for (int i = 0; i < position_tiles; ++i) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const int further = own.position(0, i, half) * int(own.contribution_pitch);
-          *reinterpret_cast<float2*>(to + further + (c - first) * 8) = {
-              products[c][i][half * 2], products[c][i][half * 2 + 1]};
+          const int further = own.position(0, i, half);
+          const int place =
+              own.column_place(row ^ own.swizzle(further) * 16, (c - first) * 8) + further * pitch;
+          *reinterpret_cast<float2*>(shared + place) = {products[c][i][half * 2],
+                                                        products[c][i][half * 2 + 1]};
         }
       }
     }
   }
 
-  __device__ __forceinline__ void take(int shift, const Cells& cells, Sums& sums) const {
+  /// Adds those of a shift along d, where the columns from `first` on are.
+  __device__ __forceinline__ void take(int shift, int first, const Cells& cells, Sums& sums) const {
+    constexpr Col2im own = col2im_of<Problem, Plan>();
     constexpr Phases d = phases_of<Problem::d>();
-    const int first = first_column(shift) / 8 * 8;
 #pragma unroll
     for (int i = 0; i < thread_cells; ++i) {
-      float(&own_sums)[col2im_of<Problem, Plan>().sums] =
-          sums[i][d.shift_at(shift) - d.min_shift()];
+      float(&own_sums)[own.sums] = sums[i][d.shift_at(shift) - d.min_shift()];
 #pragma unroll
       for (int n = 0; n < neighbours; ++n) {
         const int begin = Plan::first_column(shift * neighbours + n);
         const int end = Plan::first_column(shift * neighbours + n + 1);
-        const float* const from = reinterpret_cast<const float*>(shared + cells.from[i][n]) - first;
 #pragma unroll
         for (int at = begin / 4 * 4; at < end; at += 4) {
+          const int place = own.column_place(cells.from[i][n], at - first);
           float value[4];
-          load(value, from + at, begin - at, end - at);
+          load(value, reinterpret_cast<const float*>(shared + place), begin - at, end - at);
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             if (at + j >= begin && at + j < end) own_sums[Plan::sum_of(at + j)] += value[j];
@@ -212,29 +215,49 @@ struct Contributions {
              unsigned(o_h + h) < unsigned(Problem::h.output()) &&
              unsigned(o_w + w) < unsigned(Problem::w.output());
     }
-    /// Calls with each one's number among the sums, -1 for none, its channel in the tile, where it
-    /// is, and whether it exists.
-    template <class Call>
-    __device__ __forceinline__ void for_each(const At& at, const Call& call) const {
-      constexpr int stride_d = int(Problem::d.stride), stride_h = int(Problem::h.stride),
-                    stride_w = int(Problem::w.stride), block = int(Plan::channel_block);
+  };
+
+  static constexpr int block = int(Plan::channel_block);
+  static constexpr int run_channels = int(col2im_of<Problem, Plan>().run_channels);
+  static constexpr int run_w = int(col2im_of<Problem, Plan>().run_w);
+  static constexpr int together = int(col2im_of<Problem, Plan>().together);
+
+  /// Writes a cell's outputs, `count` at a time; of what is not finite the result is a NaN, else
+  /// zero.
+  template <int count>
+  static __device__ __forceinline__ float write(
+      const At& at, const Outputs& to, const float (&sums)[col2im_of<Problem, Plan>().sums],
+      const Stored* bias, Stored* output) {
+    constexpr int stride_d = int(Problem::d.stride), stride_h = int(Problem::h.stride),
+                  stride_w = int(Problem::w.stride);
+    float zero = 0.0f;
 #pragma unroll
-      for (int channel = 0; channel < block; ++channel) {
+    for (int first = 0; first < block * stride_d * stride_h * stride_w; first += count) {
+      const int run = first / (run_w * run_channels), at_w = run % (stride_w / run_w) * run_w;
+      const int row = run / (stride_w / run_w), h = row % stride_h, d = row / stride_h % stride_d;
+      const int outer = row / (stride_h * stride_d);
+      float value[count];
 #pragma unroll
-        for (int d = 0; d < stride_d; ++d) {
-#pragma unroll
-          for (int h = 0; h < stride_h; ++h) {
-#pragma unroll
-            for (int w = 0; w < stride_w; ++w) {
-              const int phase = Plan::live_phase((d * stride_h + h) * stride_w + w);
-              call(phase < 0 ? -1 : phase * block + channel, channel, offset(channel, d, h, w),
-                   exists(d, h, w) && channel < at.channels());
-            }
-          }
+      for (int i = 0; i < count; ++i) {
+        const int in_run = (first + i) % (run_w * run_channels);
+        const int w = at_w + in_run / run_channels, channel = outer + in_run % run_channels;
+        const int phase = Plan::live_phase((d * stride_h + h) * stride_w + w);
+        value[i] = phase < 0 ? 0.0f : sums[phase * block + channel];
+        zero = fmaf(value[i], 0.0f, zero);
+        if (Problem::bias) {
+          const int own = channel < at.channels() ? channel : 0;
+          value[i] += Element::value(__ldg(bias + at.first_channel() + own));
         }
       }
+      const int in_run = first % (run_w * run_channels);
+      const int w = at_w + in_run / run_channels, channel = outer + in_run % run_channels;
+      if (!to.exists(d, h, w) || channel >= at.channels()) continue;
+      Words<Element, count, count* int(sizeof(Stored))> words;
+      words.set(value);
+      store_words<count* int(sizeof(Stored))>(output + to.offset(channel, d, h, w), words.of);
     }
-  };
+    return zero;
+  }
 
   /// A cell's outputs as the definition says. It is rare: loops stay loops, and what only this
   /// needs is worked out anew.

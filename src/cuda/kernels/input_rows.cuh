@@ -1,4 +1,4 @@
-// The inputs that reach a tile of the col2im_mma family: rows along w, those that exist, plane by
+// The inputs that reach a tile of the col2im families: rows along w, those that exist, plane by
 // plane, and how a plane is staged: as it lies in memory, channels first as rows of each channel,
 // channels last as words of each position. What is staged beside the inputs themselves does no
 // harm: only the contributions of positions that exist are gathered.
@@ -25,7 +25,7 @@ struct InputRows {
   template <Axis axis>
   static __device__ __forceinline__ void clip(int cell, int box, int& first, int& count) {
     constexpr Phases phases = phases_of<axis>();
-    const int low = cell - int(phases.max_shift()), end = cell + box;
+    const int low = cell - int(phases.max_shift()), end = cell + box - int(phases.min_shift());
     first = low > 0 ? low : 0;
     count = (end < int(axis.input) ? end : int(axis.input)) - first;
     if (count < 0) count = 0;

@@ -1,8 +1,10 @@
-// Weights packed for the col2im_mma family, in the order in which warps read them:
+// Weights packed for the col2im families, in the order in which warps or warpgroups read them:
 //
-//     [group][channel block][stage][step][column tile][lane][k = t, t + 4]
+//     [group][channel block][stage][step][column tile][column][t][part][second]
+//     [group][channel block][stage][step][second][part][column tile][column][t]
 //
-// and of float32 the upper parts of both, then the lower ones (mma.cuh). The host lists the columns
+// where k is t, or t + 4 as the second, and the parts are the upper and lower ones of float32
+// (mma.cuh). The second are operands of wgmma.cuh. The host lists the columns
 // (Plan::columns): tap · channel block + channel; -1: none.
 #pragma once
 
@@ -46,13 +48,11 @@ struct TapWeights {
     while (Plan::columns(column) != code) ++column;
     const Index in_group = channel_in / own.tile.per_word;
     const Col2im::StepOf at = own.step_of(in_group % own.stage_words);
-    const Index fragment =
-        (in_group / own.stage_words * own.steps + at.step) * own.column_tiles + column / 8;
+    const Index step = in_group / own.stage_words * own.steps + at.step;
     const unsigned* const from = packed + offset(group, channel_out / block) +
-                                 (fragment * 32 + column % 8 * 4 + at.t) * own.lane_words +
-                                 at.second;
+                                 own.weight_place(step, column, at.t, at.second);
     if constexpr (own.tile.problem.split) {
-      return __uint_as_float(from[0]) + __uint_as_float(from[2]);
+      return __uint_as_float(from[0]) + __uint_as_float(from[own.to_lower]);
     } else if constexpr (own.tile.per_word == 2) {
       return Element::operand(Stored(channel_in % 2 ? *from >> 16 : *from & 0xffffu));
     } else {
@@ -69,22 +69,27 @@ struct TapWeights {
       at /= size;
       return digit;
     };
-    const Index second = take(2), part = take(own.lane_words / 2);
-    const Index t = take(4), in_tile = take(8), column_tile = take(own.column_tiles);
+    Index t, second, part, column;
+    if constexpr (tile.plan.warpgroups) {
+      t = take(4), column = take(own.column_tiles * 8);
+      part = take(own.lane_words / 2), second = take(2);
+    } else {
+      second = take(2), part = take(own.lane_words / 2);
+      t = take(4), column = take(own.column_tiles * 8);
+    }
     const Index step = take(own.steps), stage = take(own.stages);
     const Index channel_block = take(tile.channel_blocks), group = at;
 
-    const int column = Plan::columns(int(column_tile * 8 + in_tile));
+    const int code = Plan::columns(int(column));
     const Index block = tile.plan.channel_block;
-    const Index channel_out = channel_block * block + column % block;
-    if (column < 0 || channel_out >= tile.oc) return 0;
+    const Index channel_out = channel_block * block + code % block;
+    if (code < 0 || channel_out >= tile.oc) return 0;
     const auto element = [&](Index in_word) -> Stored {
       const Index channel_in =
           (stage * own.stage_words + own.word_of(step, t, second)) * tile.per_word + in_word;
       if (channel_in >= tile.ic) return Stored(0);
       constexpr Index taps = Problem::d.kernel * Problem::h.kernel * Problem::w.kernel;
-      return weight[((group * tile.ic + channel_in) * tile.oc + channel_out) * taps +
-                    column / block];
+      return weight[((group * tile.ic + channel_in) * tile.oc + channel_out) * taps + code / block];
     };
     if constexpr (own.tile.problem.split) {
       return split_tf32(element(0), part != 0);

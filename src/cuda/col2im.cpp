@@ -1,4 +1,4 @@
-#include "cuda/col2im_mma.h"
+#include "cuda/col2im.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include "cuda/kernels/col2im.cuh"
 #include "cuda/tiles.h"
 
-namespace phaseconv::cuda::col2im_mma {
+namespace phaseconv::cuda::col2im {
 namespace {
 
 // In registers of a thread: products of its positions, and sums of its cells.
@@ -15,34 +15,55 @@ constexpr Index kMostOutputs = 64;  // of a cell: each is code of its own
 constexpr Index kMostNeighbours = 32;
 constexpr Index kMostWarps = 16;
 constexpr Index kMostPositionsOfWarp = 32;
+constexpr Index kFewestSets = 2, kMostSets = 4;  // of a thread's inputs
+constexpr Index kRegisters = 65536;              // of a multiprocessor
+constexpr const char *kWarps = "col2im_mma", *kWarpgroups = "col2im_wgmma";
 
-/// Rows of a problem with two axes are planes of one row (kernels/col2im_mma.cuh): boxes count them
-/// so.
+/// Rows of a problem with two axes are planes of one row (kernels/col2im_kernel.cuh): boxes count
+/// them so.
+bool has_rows_as_planes(const Problem& problem) { return problem.axes[0] == Axis{}; }
 Problem in_planes(Problem problem) {
-  if (problem.axes[0] == Axis{}) std::swap(problem.axes[0], problem.axes[1]);
+  if (has_rows_as_planes(problem)) std::swap(problem.axes[0], problem.axes[1]);
   return problem;
 }
+/// What a plan says of the axes of a problem, which may be in planes, as that has them.
+Plan with_leads(Plan plan, const Problem& asked, const std::array<Index, 3>& of_planes) {
+  plan.lead = of_planes;
+  if (has_rows_as_planes(asked)) std::swap(plan.lead[0], plan.lead[1]);
+  return plan;
+}
 
-/// Of a problem in planes.
-Col2im geometry(const Problem& problem, const Plan& plan) {
-  return Col2im(tile_problem(problem, plan), tile_plan(plan));
+Col2im geometry(const Problem& asked, const Plan& plan) {
+  return Col2im(tile_problem(in_planes(asked), with_leads(plan, asked, plan.lead)),
+                tile_plan(plan));
 }
 
 Index products_of_thread(const Col2im& own) { return own.column_tiles * own.position_tiles * 4; }
 
 Index sums_of_thread(const Col2im& own) { return own.thread_cells * own.planes * own.sums; }
 
-Index registers_of_thread(const Problem& problem, const Col2im& own) {
+/// `sets`: how many times warpgroups have the words of a step (two with channels last), those that
+/// are multiplied and those that are loaded.
+Index registers_of_thread(const Problem& problem, const Col2im& own, Index sets) {
   const bool split = problem.type == DataType::f32;
-  const Index words = own.position_tiles * (problem.layout == Layout::channels_last ? 8 : 4);
-  const Index operands =
-      split ? 2 * words + (problem.layout == Layout::channels_last ? 24 : 16) : words;
-  const Index others = 28;
+  const bool last = problem.layout == Layout::channels_last;
+  const Index words = own.position_tiles * (last ? 8 : 4) * (split ? 2 : 1);
+  const bool warpgroups = own.tile.plan.warpgroups;
+  // Warps have weights, too.
+  const Index operands = warpgroups ? sets * words : words + (split ? last ? 24 : 16 : 0);
+  const Index others = warpgroups ? element_size(problem.type) == 4 ? 44 : 24 : 32;
   const Index cells = own.thread_cells * (own.plane_neighbours + 2) + sums_of_thread(own);
   return std::min<Index>(products_of_thread(own) + operands + others + cells, 255);
 }
 
-std::string unsupported(const Problem& problem) {
+/// Four where registers are left.
+Index input_sets(const Problem& problem, const Plan& plan, const Col2im& own) {
+  const Index left = kRegisters / (plan.threads * std::max(plan.resident, 1));
+  return registers_of_thread(problem, own, kMostSets) <= left ? kMostSets : kFewestSets;
+}
+
+std::string unsupported(const Problem& problem, const Machine& machine, bool warpgroups) {
+  if (warpgroups && machine.target != "sm_90a") return "wgmma is an instruction of sm_90a";
   if (std::string reason = too_large(problem); !reason.empty()) return reason;
   Index neighbours = 1;
   for (const Axis& axis : problem.axes) neighbours *= Phases(axis).shift_count();
@@ -72,14 +93,26 @@ std::vector<Index> input_blocks(Index channels) {
   return list;
 }
 
-/// Boxes and blocks: `offer` knows in how many ways a block may compute each.
-std::vector<Plan> outlines(const Problem& asked, const Machine&) {
+/// Where cells may begin, of a problem in planes: where it costs no neighbour as in other families,
+/// and along w, or h and w, so that outputs begin at multiples of the stride.
+std::vector<std::array<Index, 3>> leads_of_planes(const Problem& problem) {
+  std::vector<std::array<Index, 3>> list = {leads(problem).front()};
+  for (const std::size_t axis : {2, 1}) {
+    std::array<Index, 3> lead = list.back();
+    lead[axis] = problem.axes[axis].padding % problem.axes[axis].stride;
+    if (lead != list.back()) list.push_back(lead);
+  }
+  return list;
+}
+
+/// Boxes and blocks of cells that begin somewhere, of a problem in planes.
+void add_outlines(const Problem& asked, const std::array<Index, 3>& lead, std::vector<Plan>& list,
+                  std::string_view family) {
   const Problem problem = in_planes(asked);
-  std::vector<Plan> list;
-  if (!unsupported(problem).empty()) return list;
-  const auto phases = problem.phases();
+  const auto axes = axes_of(problem, {.family = "", .lead = lead});
+  const Phases phases[] = {Phases(axes[0]), Phases(axes[1]), Phases(axes[2])};
   const Index ic = problem.in_channels_per_group();
-  const Index strides = problem.axes[0].stride * problem.axes[1].stride * problem.axes[2].stride;
+  const Index strides = axes[0].stride * axes[1].stride * axes[2].stride;
   const Index planes = phases[0].reach() + 1;
   for (const Index channel_block : channel_blocks(problem.out_channels_per_group())) {
     const Index live = phases[0].live_count() * phases[1].live_count() * phases[2].live_count();
@@ -89,39 +122,52 @@ std::vector<Plan> outlines(const Problem& asked, const Machine&) {
     // The largest boxes first: what does not fit is left out.
     for (const Index box_w : equal_parts(phases[2].cells())) {
       if (box_w < std::min<Index>(phases[2].cells(), 64)) break;
-      const Index row = std::min(box_w + phases[2].reach(), problem.axes[2].input);
+      const Index row = std::min(box_w + phases[2].reach(), axes[2].input);
       for (const Index box_h : equal_parts(phases[1].cells())) {
         const Index positions = (box_h + phases[1].reach()) * row;
         if (positions > kMostWarps * kMostPositionsOfWarp) continue;
         for (const Index box_d : equal_parts(phases[0].cells())) {
           for (const Index input_block : input_blocks(ic)) {
-            list.push_back({.family = "col2im_mma",
-                            .cell_tile = 16,
-                            .threads = 128,
-                            .box = {box_d, box_h, box_w},
-                            .channel_block = channel_block,
-                            .input_block = input_block,
-                            .buffers = 2});
+            list.push_back(with_leads({.family = family,
+                                       .cell_tile = 16,
+                                       .threads = 128,
+                                       .box = {box_d, box_h, box_w},
+                                       .channel_block = channel_block,
+                                       .input_block = input_block,
+                                       .buffers = 2},
+                                      asked, lead));
           }
         }
       }
     }
+  }
+}
+
+/// Boxes and blocks: `offer` knows in how many ways a block may compute each.
+template <bool warpgroups>
+std::vector<Plan> outlines(const Problem& asked, const Machine& machine) {
+  const Problem problem = in_planes(asked);
+  std::vector<Plan> list;
+  if (!unsupported(problem, machine, warpgroups).empty()) return list;
+  for (const auto& lead : leads_of_planes(problem)) {
+    add_outlines(asked, lead, list, warpgroups ? kWarpgroups : kWarps);
   }
   return list;
 }
 
 /// Cycles that parts of the kernel take. Those of instructions are of one scheduler.
 struct Cycles {
-  double product = 4;     ///< matrix instruction
-  double issue = 8.6;     ///< the same, with the words that it needs
-  double position = 10;   ///< a warp's 16 positions in a step: words and their parts
-  double put = 2.4;       ///< 16 positions times 8 columns to shared memory
-  double take = 2.1;      ///< a column, for 32 cells
-  double output = 32;     ///< of 32 cells, which lie in so many sectors of memory
-  double copy = 0.5;      ///< to shared memory, of 32 lanes
-  double staging = 1280;  ///< a stage: barriers, and what waits for it
-  double tile = 5600;
-  double overlap = 2.43;  ///< exponent: all that is busy overlaps, but not wholly
+  double product = 4;    ///< matrix instruction of a warp, or its share of a warpgroup's
+  double issue = 11.3;   ///< a warp's, with the words that it needs
+  double position = 12;  ///< a warp's 16 positions in a step: words and their parts
+  double put = 8;        ///< 16 positions times 8 columns to shared memory
+  double take = 5.5;     ///< a column, for 32 cells
+  double output = 36;    ///< written at once, of 32 cells, by how far they are apart
+  double copy = 0.5;     ///< to shared memory, of 32 lanes
+  double staging = 827;  ///< a stage: barriers, and what waits for it
+  double round = 81;     ///< contributions through shared memory: the same
+  double tile = 1025;
+  double overlap = 3.4;  ///< exponent: all that is busy overlaps, but not wholly
 };
 constexpr Cycles kCycles;
 
@@ -137,11 +183,11 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double passes = problem.type == DataType::f32 ? std::max(steps / 8, 1.0) : 1;
   const double cells = warps * number(own.thread_cells);
   const double outputs = number(problem.axes[0].stride * problem.axes[1].stride *
-                                problem.axes[2].stride * plan.channel_block);
-  // Eight sectors are what a stride of 2 leaves of float32 rows.
+                                problem.axes[2].stride * plan.channel_block / own.together);
+  // Eight sectors are what a stride of 2 leaves of float32 rows; at most every cell has its line.
   const double apart = number(problem.axes[2].stride * element_size(problem.type) *
                               (problem.layout == Layout::channels_last ? problem.out_channels : 1));
-  const double output = kCycles.output * std::clamp(apart / 8, 1.0, 4.0);
+  const double output = kCycles.output * std::clamp(apart / 8, 1.0, 16.0);
   const double products =
       planes * warps * tiles_of_16 * steps * number(own.column_tiles) * parts_of_product;
   const double loads = planes * warps * tiles_of_16 * steps;
@@ -154,17 +200,23 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double copies =
       staged_bytes / (own.wide ? 16 : number(element_size(problem.type))) / 32 * kCycles.copy;
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
-  const double issue =
-      (products * kCycles.issue + loads * kCycles.position + contributions + copies + written) / 4;
+  const bool warpgroups = tile.plan.warpgroups;
+  const double issue = ((warpgroups ? 0 : products * kCycles.issue) + loads * kCycles.position +
+                        contributions + copies + written) /
+                       4;
   const double tensor = products * kCycles.product / 4;
   const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;
   const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
   const double l2 = staged_bytes / (1.5 * bytes_a_cycle);
+  // What a warp does one after the other; with warpgroups its share of tensor cores has others.
+  const double multiplying = tiles_of_16 * number(own.column_tiles) * steps * parts_of_product *
+                             kCycles.product * (warpgroups ? warps / 4 : 1);
+  const double rounds = own.at_once ? 1 : number(tile.neighbours / own.plane_neighbours);
   const double one_warp =
-      planes * (stages * kCycles.staging +
-                tiles_of_16 * number(own.column_tiles) *
-                    (steps * parts_of_product * kCycles.product + passes * kCycles.put * 4) +
-                passes * number(own.thread_cells) * columns * kCycles.take * 4) +
+      planes * (stages * kCycles.staging + multiplying +
+                passes * (rounds * kCycles.round +
+                          4 * tiles_of_16 * number(own.column_tiles) * kCycles.put +
+                          4 * number(own.thread_cells) * columns * kCycles.take)) +
       cell_planes * number(own.thread_cells) * outputs * output * 2 + kCycles.tile;
   const double resident = plan.resident;
   double sum = 0;
@@ -173,7 +225,8 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   }
   // Blocks take turns; the last turn may be a short one.
   const double turns = std::ceil(number(tile.tiles) / (machine.units * resident)) * resident;
-  return std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) / clock + 6e-6;
+  return std::max(turns, 1.0) * std::pow(sum, 1 / kCycles.overlap) / clock +
+         launch_seconds(machine);
 }
 
 /// The plans of a box: positions of a warp, warps of a block, buffers.
@@ -181,7 +234,7 @@ void offer(const Problem& asked, const Machine& machine, const Plan& outline,
            std::vector<Candidate>& list) {
   const Problem problem = in_planes(asked);
   if (outline.threads == 0) {
-    const std::string reason = unsupported(problem);
+    const std::string reason = unsupported(problem, machine, outline.family == kWarpgroups);
     list.push_back({outline, reason.empty() ? "no box of cells fits into the registers and the " +
                                                   std::to_string(machine.shared_bytes) +
                                                   " bytes of shared memory of a block"
@@ -189,40 +242,43 @@ void offer(const Problem& asked, const Machine& machine, const Plan& outline,
     return;
   }
   Plan plan = outline;
-  Col2im own = geometry(problem, plan);
-  const Index tiles = own.tile.tiles;
+  Col2im own = geometry(asked, plan);
+  const Index tiles = own.tile.tiles, unit = own.tile.plan.warpgroups ? 4 : 1;
   const std::string reason = tiles > kMostTiles ? "tiles: " + std::to_string(tiles) : "";
   for (const Index cell_tile : {kMostPositionsOfWarp, Index{16}}) {
-    const Index warps = parts(own.tile.in_h * own.row, cell_tile);
+    const Index warps = round_up(parts(own.tile.in_h * own.row, cell_tile), unit);
     if (warps > kMostWarps) continue;
-    for (const int buffers : {2, 3}) {
-      plan.cell_tile = cell_tile;
-      plan.threads = static_cast<int>(32 * warps);
-      plan.buffers = buffers;
-      own.set_block(cell_tile, plan.threads, buffers);
-      if (products_of_thread(own) > kMostProducts || sums_of_thread(own) > kMostSums) break;
-      const Index registers = registers_of_thread(problem, own);
-      if (registers * plan.threads > machine.registers) break;
-      if (own.shared_bytes > machine.shared_bytes) break;
-      plan.resident =
-          static_cast<int>(resident_blocks(machine, own.shared_bytes, warps, registers));
-      list.push_back({plan, reason});
-      if (reason.empty()) list.back().seconds = seconds(problem, machine, plan, own);
+    for (const Index tiles_at_once : {own.shift_tiles, own.column_tiles}) {
+      for (const int buffers : {2, 3}) {
+        plan.cell_tile = cell_tile;
+        plan.threads = static_cast<int>(32 * warps);
+        plan.buffers = buffers;
+        plan.column_tile = tiles_at_once * 8;
+        own.set_block(cell_tile, plan.threads, buffers, plan.column_tile);
+        if (products_of_thread(own) > kMostProducts || sums_of_thread(own) > kMostSums) break;
+        const Index registers = registers_of_thread(problem, own, kFewestSets);
+        // Each quarter of a multiprocessor has its own, in eights a thread.
+        if (round_up(registers, 8) * round_up(warps, 4) * 32 > machine.registers) break;
+        if (own.shared_bytes > machine.shared_bytes) break;
+        plan.resident =
+            static_cast<int>(resident_blocks(machine, own.shared_bytes, warps, registers));
+        list.push_back({plan, reason});
+        if (reason.empty()) list.back().seconds = seconds(problem, machine, plan, own);
+      }
+      if (own.shift_tiles == own.column_tiles) break;
     }
   }
 }
 
 KernelFamily::Sizes sizes(const Problem& asked, const Plan& plan) {
-  const Problem problem = in_planes(asked);
-  const Col2im own = geometry(problem, plan);
+  const Col2im own = geometry(asked, plan);
   return {own.tile.tiles, own.shared_bytes, own.packed_bytes};
 }
 
 /// The columns in the order of their neighbours, where those of each begin, and which of a cell's
 /// sums they are added to: phases with taps, and channels.
 std::vector<KernelFamily::Constant> constants(const Problem& asked, const Plan& plan) {
-  const Problem problem = in_planes(asked);
-  const Col2im own = geometry(problem, plan);
+  const Col2im own = geometry(asked, plan);
   const Tiling& tile = own.tile;
   const Index block = plan.channel_block;
   std::vector<Index> columns, sum_of, first_column;
@@ -240,7 +296,7 @@ std::vector<KernelFamily::Constant> constants(const Problem& asked, const Plan& 
   columns.resize(static_cast<std::size_t>(own.column_tiles * 8), -1);
   sum_of.resize(columns.size(), -1);
 
-  const auto [d, h, w] = problem.phases();
+  const Phases d(tile.problem.d), h(tile.problem.h), w(tile.problem.w);
   const auto live_index = [](const Phases& phases, Index phase) {
     const Index tap = phases.first_tap(phase);
     return tap < phases.axis.kernel ? phases.live_index(tap) : -1;
@@ -261,19 +317,31 @@ std::vector<KernelFamily::Constant> constants(const Problem& asked, const Plan& 
   list.push_back(number_list("first_column[]", first_column));
   list.push_back(number_list("sum_of[]", sum_of));
   list.push_back(number_list("live_phase[]", live_phase));
+  list.push_back({"int", "input_sets", std::to_string(input_sets(asked, plan, own))});
   return list;
 }
 
 }  // namespace
 
-KernelFamily family() {
-  return {{"col2im_mma", "products of each input with all taps, gathered in shared memory",
-           outlines, offer},
+KernelFamily of_warps() {
+  return {{kWarps, "products of each input with all taps, gathered in shared memory",
+           outlines<false>, offer},
           "Col2imMma",
           {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "place",
-           "col2im", "tap_weights", "definition", "input_rows", "contributions", "col2im_mma"},
+           "col2im", "tap_weights", "definition", "vectors", "input_rows", "contributions",
+           "tap_inputs", "col2im_kernel", "col2im_mma"},
           sizes,
           constants};
 }
 
-}  // namespace phaseconv::cuda::col2im_mma
+KernelFamily of_warpgroups() {
+  return {{kWarpgroups, "the same, multiplied by warpgroups", outlines<true>, offer},
+          "Col2imWgmma",
+          {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "wgmma", "geometry",
+           "place", "col2im", "tap_weights", "definition", "vectors", "input_rows", "contributions",
+           "tap_inputs", "col2im_kernel", "col2im_wgmma"},
+          sizes,
+          constants};
+}
+
+}  // namespace phaseconv::cuda::col2im
