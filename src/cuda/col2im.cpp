@@ -51,7 +51,10 @@ Index registers_of_thread(const Problem& problem, const Col2im& own, Index sets)
   const bool warpgroups = own.tile.plan.warpgroups;
   // Warps have weights, too.
   const Index operands = warpgroups ? sets * words : words + (split ? last ? 24 : 16 : 0);
-  const Index others = warpgroups ? element_size(problem.type) == 4 ? 44 : 24 : 32;
+  // Counted in compiled kernels; products live while the next of several stages is staged.
+  const bool narrow = element_size(problem.type) == 2;
+  const Index others =
+      !warpgroups ? 32 : (narrow ? own.stages > 1 ? 40 : 24 : 40) + (split && last ? 12 : 0);
   const Index cells = own.thread_cells * (own.plane_neighbours + 2) + sums_of_thread(own);
   return std::min<Index>(products_of_thread(own) + operands + others + cells, 255);
 }
