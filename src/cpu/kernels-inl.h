@@ -57,6 +57,7 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
       row[a] = all_scalars + tap->scalar * p.scalar_tap + a * p.scalar_row;
     }
     const Index depth = kKind == Kind::any ? p.depth : 1;
+#pragma GCC unroll 2
     for (Index i = 0, at = 0; i < depth; ++i, at += p.scalar_next, vectors += p.vector_next) {
       Vector v[kVectors];
 #pragma GCC unroll 8
@@ -112,6 +113,7 @@ HWY_INLINE void MultiplyRowTap(const RowProduct& p, const RowTap& tap, Index beg
 #pragma GCC unroll 2
   for (int r = kFirst; r <= kLast; ++r) weights[r] = p.weights + (tap.weight[r] + begin) * p.width;
   if constexpr (kKind == Kind::single) depth = 1;
+#pragma GCC unroll 2
   for (Index i = 0, at = 0; i < depth; ++i, at += p.width, vectors += p.vector_next) {
     Vector v[kVectors];
 #pragma GCC unroll 8
@@ -173,6 +175,7 @@ HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, f
       }
     }
   }
+  const bool whole = p.places == nullptr && room >= 2 * kVectors * kLanes;
 #pragma GCC unroll 8
   for (int a = 0; a < kRows; ++a) {
     float* const to = all_to + a * p.to_row;
@@ -182,7 +185,12 @@ HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, f
       InterleaveTwo(sum[0][a][b], sum[1][a][b], out[0], out[1]);
 #pragma GCC unroll 2
       for (int n = 0; n < 2; ++n) {
-        const Index place = p.places[2 * b + n];
+        const Index beside = (2 * b + n) * kLanes;
+        if (whole) {
+          hn::StoreU(out[n], f, to + beside);
+          continue;
+        }
+        const Index place = p.places == nullptr ? beside : p.places[2 * b + n];
         if (place < 0 || place >= room) continue;
         if (p.stream) {
           hn::Stream(out[n], f, to + place);

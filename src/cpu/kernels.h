@@ -61,7 +61,8 @@ struct RowTap {
 ///     a]
 ///                                               * vectors[tap.vector + i * vector_next + b]
 /// with `depth_at_once` of the i for all taps before the next ones. Vector n of the sums of a,
-/// interleaved, goes to to[a * to_row + places[n]] where that is not negative.
+/// interleaved, goes to to[a * to_row + places[n]] where that is not negative; null: they go there
+/// one after the other.
 struct RowProduct {
   const RowTap* taps = nullptr;
   Index tap_count = 0;
@@ -76,7 +77,7 @@ struct RowProduct {
   Index to_row = 0;
   const Index* places = nullptr;                   ///< two for each vector of cells
   Index room = std::numeric_limits<Index>::max();  ///< floats from `to` on that are written
-  bool stream = false;  ///< past the caches; then all places are those of whole vectors
+  bool stream = false;  ///< past the caches; then there are places, those of whole vectors
   // The same again `repeats` times along the row, and all of it for `lines` rows, each time this
   // much further on.
   Index repeats = 1, vector_repeat = 0, to_repeat = 0;

@@ -32,9 +32,7 @@ class RowsWorker {
     part.shift_end = t.window;
     product.depth = t.depth;
     product.depth_at_once = t.depth_at_once;
-    product.places = places;
     product.to_row = t.rows_pitch();
-    for (Index n = 0; n < 2 * max_vectors; ++n) places[n] = n * t.vector_lanes;
   }
 
   void run(const Task& task) {
@@ -249,7 +247,6 @@ class RowsWorker {
   // Of the plane at hand, and where those of each phase along h begin.
   std::vector<RowTap> taps;
   std::vector<std::size_t> taps_begin;
-  Index places[2 * max_vectors];
   RowProduct product;
   std::vector<Channels> channels;
   std::array<Share, 2> shares;  ///< of the vectors of a row
