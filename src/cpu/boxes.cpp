@@ -18,7 +18,9 @@ constexpr Index usual_blocks[] = {16, 32, 64};
 // What a task's sums take of the second-level cache, one of so many shares: more cells, or sums
 // that are still near when they are written.
 constexpr Index sums_shares[] = {5, 10};
-constexpr Index input_shares[] = {2, 4, 8, 16};  ///< what the staged input of `pairs` takes of it
+// What the staged input of `pairs` takes of it. A half leaves no room for the next, which is
+// fetched meanwhile.
+constexpr Index input_shares[] = {4, 8, 16};
 
 constexpr Index rows_cells[] = {64, 256, 1024};     ///< of a plane: pairs of outputs
 constexpr Index straight_cells[] = {64, 128, 256};  ///< of a plane, that share a tile's weights

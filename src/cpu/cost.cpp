@@ -52,6 +52,8 @@ constexpr double straight_input_line = 3;
 constexpr double straight_cached_line = 25;  ///< not past the caches: read before it is written
 constexpr double straight_output_line = 20;  ///< written alone; two neighbours cost as in `pairs`
 
+constexpr double kept_share = 0.9;  ///< of the second-level cache, while other data go through it
+
 constexpr double line = 16;        ///< floats
 constexpr double last_level = 32;  ///< so many second-level caches
 
@@ -105,6 +107,11 @@ struct TileCost {
   double cycles = 0;  ///< of one multiply-add of them all
 };
 
+/// Whether a core's second-level cache keeps so many bytes while others go through it.
+bool keeps(const Machine& machine, double bytes) {
+  return bytes < kept_share * real(machine.cache_bytes);
+}
+
 /// One line of weights that the second-level cache has not kept.
 double weight_line_cycles(const Problem& problem, const Machine& machine) {
   const bool near = real(problem.weight_elements()) * 4 <= last_level * real(machine.cache_bytes);
@@ -150,7 +157,7 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
   const double weights = real(problem.kernel_positions() * t.depth * t.block);
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
   const double planes = real(t.tasks * t.box[0]);
-  const double weight_lines = kept < real(machine.cache_bytes) ? 0 : planes * weights / line;
+  const double weight_lines = keeps(machine, kept) ? 0 : planes * weights / line;
   return staging + weight_lines * weight_line_cycles(problem, machine) +
          real(problem.input_elements() * t.blocks) / line *
              (t.staged ? input_line : straight_input_line);
@@ -236,7 +243,7 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
   const double weights = real(problem.kernel_positions() * t.depth * t.block) /
                          real(t.phases[0].count() * t.phases[1].count());
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
-  const double weight_lines = kept < real(machine.cache_bytes) ? 0 : rows * weights / line;
+  const double weight_lines = keeps(machine, kept) ? 0 : rows * weights / line;
   return weight_lines * weight_line_cycles(problem, machine) +
          taps * (multiply_adds * real(t.depth) + tiles * (both + alone) * rows_tap) +
          rows * (tiles * rows_tile_start + rows_start) + real(t.tasks) * task_start +
