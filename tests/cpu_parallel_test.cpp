@@ -80,7 +80,8 @@ TEST(ParallelRuns, GiveTheSameBitsHoweverTheyAreCut) {
        {"n2,ic24,oc20,i3x7x45,k3,s2,p1,bias", "n2,ic24,oc20,i3x7x45,k3,s2,p1,cl,f16",
         "ic300,oc40,i5x9,k4,s2,p1,bf16", "ic2000,oc9,i4x40,k3,s2,p1", "ic700,oc24,i900,k4,s2,p1",
         "ic200,oc1,i3x5x40,k3,s2,p1", "ic80,oc3,i3x5x40,k7", "ic8,oc8,g8,i9x70,k4,s2,p1",
-        "ic8,oc8,g8,i9x70,k4,s2,p1,cl", "ic64,oc32,i4x4,k4,s2,p1,cl"}) {
+        "ic8,oc8,g8,i9x70,k4,s2,p1,cl", "ic64,oc32,i4x4,k4,s2,p1,cl",
+        "ic400,oc16,i3x4x17,k3,s2,p1,op1,cl"}) {
     const Problem problem = parse(text);
     const check::Data data = check::make_data(problem, check::Fill::random, 5);
     Options options;

@@ -22,8 +22,8 @@ constexpr Index sums_shares[] = {5, 10};
 // fetched meanwhile.
 constexpr Index input_shares[] = {4, 8, 16};
 
-constexpr Index rows_cells[] = {64, 256, 1024};     ///< of a plane: pairs of outputs
-constexpr Index straight_cells[] = {64, 128, 256};  ///< of a plane, that share a tile's weights
+constexpr Index rows_cells[] = {64, 256, 1024};          ///< of a plane: pairs of outputs
+constexpr Index straight_cells[] = {64, 128, 256, 512};  ///< that share a tile's weights
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -134,16 +134,26 @@ class Boxer {
     return plan_;
   }
 
-  /// With no sums in memory: all channels, and so many cells of a plane at a time.
-  Plan choose_straight(Index cells) {
+  /// With no sums in memory: all channels, and so many cells at a time, in about as many planes as
+  /// rows, so that few neighbours are staged twice. `by_channels`: more cells share the weights of
+  /// fewer channels, for layers whose weights take longer to read than anything else.
+  Plan choose_straight(Index cells, bool by_channels) {
     plan_.channel_block = channels_;
-    plan_.box = {phases_[0].cells(), 1, share(phases_[2].cells(), cells, cell_unit_)};
+    plan_.box = {1, 1, share(phases_[2].cells(), cells, cell_unit_)};
+    Index &planes = plan_.box[0], &rows = plan_.box[1];
     if (plan_.box[2] == phases_[2].cells()) {
-      plan_.box[1] = share(phases_[1].cells(), std::max(cells / plan_.box[2], Index{1}), 1);
+      const Index most = std::max(cells / plan_.box[2], Index{1});
+      while (planes * planes < most) ++planes;
+      planes = share(phases_[0].cells(), most / planes, 1);
+      rows = share(phases_[1].cells(), most / planes, 1);
     }
-    const auto large = [&] { return staged_bytes() > m_.cache_bytes / 2; };
-    halve(plan_.box[1], 1, 1, large);
+    const auto large = [&] { return staged_bytes() > m_.cache_bytes / (by_channels ? 1 : 2); };
+    while (std::max(planes, rows) > 1 && large()) {
+      Index& longer = planes > rows ? planes : rows;
+      longer = ceil_div(longer, 2);
+    }
     halve(plan_.box[2], least_cells, cell_unit_, large);
+    if (by_channels) split_channels();
     make_enough_tasks();
     return plan_;
   }
@@ -157,15 +167,19 @@ class Boxer {
   /// Smaller boxes and blocks, where there are too few tasks for the threads, or some threads would
   /// have one more than others and that is much.
   void make_enough_tasks() {
-    const auto few = [&] {
-      const Index tasks = tiling().tasks;
-      const Index turns = ceil_div(tasks, m_.units);
-      return m_.units > 1 && (turns < tasks_a_unit || turns * m_.units > tasks + tasks / 20);
-    };
+    const auto few = [&] { return few_tasks(); };
     halve(plan_.box[0], 1, 1, few);
     halve(plan_.box[1], 1, 1, [&] { return plane_cells() > least_cells && few(); });
     halve(plan_.box[2], std::max(least_cells, cell_unit_), cell_unit_, few);
-    halve(plan_.channel_block, channel_unit_, channel_unit_, few);
+    split_channels();
+  }
+  void split_channels() {
+    halve(plan_.channel_block, channel_unit_, channel_unit_, [&] { return few_tasks(); });
+  }
+  bool few_tasks() const {
+    const Index tasks = tiling().tasks;
+    const Index turns = ceil_div(tasks, m_.units);
+    return m_.units > 1 && (turns < tasks_a_unit || turns * m_.units > tasks + tasks / 20);
   }
 
   Tiling tiling() const { return Tiling(p_, plan_, m_.vector_lanes); }
@@ -226,7 +240,9 @@ std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine&
   }
   if (plan.family == "straight") {
     for (const Index cells : straight_cells) {
-      list.push_back(Boxer(plan, problem, machine).choose_straight(cells));
+      for (const bool by_channels : {false, true}) {
+        list.push_back(Boxer(plan, problem, machine).choose_straight(cells, by_channels));
+      }
     }
     return list;
   }

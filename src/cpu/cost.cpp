@@ -54,8 +54,9 @@ constexpr double straight_output_line = 20;  ///< written alone; two neighbours 
 
 constexpr double kept_share = 0.9;  ///< of the second-level cache, while other data go through it
 
-constexpr double line = 16;        ///< floats
-constexpr double last_level = 32;  ///< so many second-level caches
+constexpr double line = 16;          ///< floats
+constexpr double last_level = 32;    ///< so many second-level caches
+constexpr double straight_near = 4;  ///< of weights, so many of them cost little
 
 double real(Index value) { return static_cast<double>(value); }
 
@@ -113,9 +114,10 @@ bool keeps(const Machine& machine, double bytes) {
 }
 
 /// One line of weights that the second-level cache has not kept.
-double weight_line_cycles(const Problem& problem, const Machine& machine) {
-  const bool near = real(problem.weight_elements()) * 4 <= last_level * real(machine.cache_bytes);
-  return near ? weight_line : weight_line_far;
+double weight_line_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
+  const double near = t.path == Path::straight ? straight_near : last_level;
+  const double bytes = real(problem.weight_elements()) * sizeof(float);
+  return bytes <= near * real(machine.cache_bytes) ? weight_line : weight_line_far;
 }
 
 /// Of all tasks together, the multiplications.
@@ -156,9 +158,9 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
 
   const double weights = real(problem.kernel_positions() * t.depth * t.block);
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
-  const double planes = real(t.tasks * t.box[0]);
-  const double weight_lines = keeps(machine, kept) ? 0 : planes * weights / line;
-  return staging + weight_lines * weight_line_cycles(problem, machine) +
+  const double times = real(t.path == Path::straight ? t.tasks : t.tasks * t.box[0]);
+  const double weight_lines = keeps(machine, kept) ? 0 : times * weights / line;
+  return staging + weight_lines * weight_line_cycles(problem, machine, t) +
          real(problem.input_elements() * t.blocks) / line *
              (t.staged ? input_line : straight_input_line);
 }
@@ -244,7 +246,7 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
                          real(t.phases[0].count() * t.phases[1].count());
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
   const double weight_lines = keeps(machine, kept) ? 0 : rows * weights / line;
-  return weight_lines * weight_line_cycles(problem, machine) +
+  return weight_lines * weight_line_cycles(problem, machine, t) +
          taps * (multiply_adds * real(t.depth) + tiles * (both + alone) * rows_tap) +
          rows * (tiles * rows_tile_start + rows_start) + real(t.tasks) * task_start +
          staged / real(t.vector_lanes) * staged_vector +

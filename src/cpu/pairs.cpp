@@ -89,7 +89,7 @@ class PairWorker {
       const Index weight_tap = t.depth * product.width;
       for (Index q = 0; q < cells; q += t.vector_tile * t.vector_lanes) {
         const Index vectors = std::min(t.vector_tile, ceil_div(cells - q, t.vector_lanes));
-        product.vectors = staged.data + d % t.window[0] * staged.slot + q;
+        product.vectors = staged.data + d % t.slots * staged.slot + q;
         find_places(task, q, vectors);
         Index tap = 0;
         for (Index rd = 0; rd < along_d.count(); ++rd) {

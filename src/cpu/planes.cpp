@@ -245,7 +245,7 @@ class Worker {
       for (Index td = 0; td < d.count; ++td) {
         const Index tap_d = (d.tap + td * t.phases[0].tap_step) * t.problem.axes[1].kernel;
         const Index plane = cell_d - d.shift - td * t.phases[0].shift_step;
-        const Index slot = plane % t.window[0] * staged.slot;
+        const Index slot = plane % t.slots * staged.slot;
         for (Index th = 0; th < h.count; ++th) {
           const Index weight =
               (tap_d + h.tap + th * t.phases[1].tap_step) * t.problem.axes[2].kernel + w.tap;

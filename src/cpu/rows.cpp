@@ -149,7 +149,7 @@ class RowsWorker {
             const Index y = t.window[1] - 1 - along_h.shift - j * t.phases[1].shift_step;
             const Index tap_h =
                 tap_d * t.problem.axes[1].kernel + along_h.tap + j * t.phases[1].tap_step;
-            const Index position = plane % t.window[0] * staged.slot + y * staged.row;
+            const Index position = plane % t.slots * staged.slot + y * staged.row;
             for (Index l = first; l < first + inner; ++l) add_tap(position, tap_h, l);
           }
         }

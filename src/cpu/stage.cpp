@@ -157,7 +157,7 @@ Staged stage(const Tiling& t, const Kernels& kernels, const std::byte* input, co
   const Index gap = staged.row - width;
   const Index all = (h.extent - 1) * staged.row + w.extent;
   for (Index d = plane_begin; d < plane_end; ++d) {
-    float* plane = to + d % t.window[0] * staged.slot * staged.position_step;
+    float* plane = to + d % t.slots * staged.slot * staged.position_step;
     if (source.rows() == 0 || width == 0) {
       stager.clear(plane, 0, all);
       continue;

@@ -19,7 +19,7 @@ struct Part {
 };
 
 /// The staged input of one part and one box of cells, in positions: those that the cells read,
-/// row after row. Plane d of the input is in slot d modulo Tiling::window[0]. There, cell (0, 0) of
+/// row after row. Plane d of the input is in slot d modulo Tiling::slots. There, cell (0, 0) of
 /// the box reads through the shift (sh, sw) the position
 ///     (shift_end[1] - 1 - sh) · row + shift_end[2] - 1 - sw
 /// and every next cell of the flattened plane one position further.

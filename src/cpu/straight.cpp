@@ -41,13 +41,16 @@ class StraightWorker {
 
   void run(const Task& task) {
     memory.start(t, task, b);
-    Index planes_end = 0;  // of the input, staged for this task
-    for (Index d = task.cell[0]; d < task.cell[0] + task.cells[0]; ++d) {
-      take(task, d, planes_end);
+    take(task);
+    for (Index c = 0; c < task.channels; c += t.weight_tile()) {
+      product.group = task.group;
+      product.channel = task.channel + c;
+      product.channels = std::min(t.weight_tile(), task.channels - c);
+      product.starts = memory.starts + c;
       for (Index rd = 0; rd < t.phases[0].count(); ++rd) {
-        const Index o_d = t.phases[0].output(d, rd);
-        if (o_d < 0 || o_d >= sizes[0]) continue;
-        for (Index rh = 0; rh < t.phases[1].count(); ++rh) rows(task, d, rd, rh);
+        for (Index rh = 0; rh < t.phases[1].count(); ++rh) {
+          for (Index rw = 0; rw < t.phases[2].count(); ++rw) rows(task, {rd, rh, rw});
+        }
       }
     }
   }
@@ -58,15 +61,13 @@ class StraightWorker {
   }
 
  private:
-  /// Makes sure that the input of a plane of cells is there.
-  void take(const Task& task, Index d, Index& planes_end) {
+  /// The input of a task's cells.
+  void take(const Task& task) {
     const Region region{task.n, task.group * t.depth, task.cell, task.cells};
-    const Index end = std::min(d + 1, t.problem.axes[0].input);
     if (t.staged) {
-      const Index begin = std::max({d - t.window[0] + 1, planes_end, Index{0}});
-      if (begin < end || d == task.cell[0]) {
-        staged = stage(t, k, x, region, part, begin, end, memory.staged, memory.run);
-      }
+      const Index begin = std::max(task.cell[0] - t.window[0] + 1, Index{0});
+      const Index end = std::min(task.cell[0] + task.cells[0], t.problem.axes[0].input);
+      staged = stage(t, k, x, region, part, begin, end, memory.staged, memory.run);
     } else {
       const Axis &h = t.problem.axes[1], &w = t.problem.axes[2];
       staged.slot = h.input * w.input;
@@ -78,21 +79,13 @@ class StraightWorker {
       staged.data =
           reinterpret_cast<const float*>(x) + position * staged.position_step + region.channel;
     }
-    planes_end = end;
   }
 
-  /// The outputs of a plane of cells that one phase along d and h makes: each register tile's
-  /// weights go along all cells.
-  void rows(const Task& task, Index d, Index rd, Index rh) {
-    for (Index c = 0; c < task.channels; c += t.weight_tile()) {
-      product.group = task.group;
-      product.channel = task.channel + c;
-      product.channels = std::min(t.weight_tile(), task.channels - c);
-      product.starts = memory.starts + c;
-      for (Index rw = 0; rw < t.phases[2].count(); ++rw) {
-        for (Index h = task.cell[1]; h < task.cell[1] + task.cells[1]; ++h) {
-          row(task, {d, h, task.cell[2]}, {rd, rh, rw});
-        }
+  /// One phase of all cells, for a register tile's channels: its weights go along them.
+  void rows(const Task& task, const std::array<Index, 3>& phase) {
+    for (Index d = task.cell[0]; d < task.cell[0] + task.cells[0]; ++d) {
+      for (Index h = task.cell[1]; h < task.cell[1] + task.cells[1]; ++h) {
+        row(task, {d, h, task.cell[2]}, phase);
       }
     }
   }
@@ -100,7 +93,9 @@ class StraightWorker {
   /// One phase of a row of cells, for a register tile's channels.
   void row(const Task& task, std::array<Index, 3> cell, const std::array<Index, 3>& phase) {
     const auto out = [&](std::size_t a) { return t.phases[a].output(cell[a], phase[a]); };
-    if (out(1) < 0 || out(1) >= sizes[1]) return;
+    for (std::size_t a : {0u, 1u}) {
+      if (out(a) < 0 || out(a) >= sizes[a]) return;
+    }
     const CellRange cells = with_output(t.phases[2], phase[2], cell[2], cell[2] + task.cells[2]);
     if (cells.empty()) return;
     cell[2] = cells.begin;
@@ -125,7 +120,7 @@ class StraightWorker {
     product.tap_count = 0;
     for (Index i = 0; i < run[0].count; ++i) {
       const Index plane = cell[0] - run[0].shift - i * step(0);
-      const Index slot = t.staged ? plane % t.window[0] : plane;
+      const Index slot = t.staged ? plane % t.slots : plane;
       const Index tap_d = run[0].tap + i * t.phases[0].tap_step;
       for (Index j = 0; j < run[1].count; ++j) {
         const Index y_in = cell[1] - task.cell[1] + t.window[1] - 1 - run[1].shift - j * step(1);

@@ -80,6 +80,7 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
   part_depth = std::clamp(part_floats / positions(), Index{1}, depth);
   if (can_cut()) {
     if (plan.input_block > 0) part_depth = std::min(plan.input_block, depth);
+    if (path == Path::straight) part_depth = depth;
     if (part_depth < depth) {
       part_depth = std::max(part_depth / depth_at_once, Index{1}) * depth_at_once;
     }
@@ -90,6 +91,7 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
   parts = ceil_div(depth, part_depth);
   for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
 
+  slots = window[0] + (path == Path::straight ? box[0] - 1 : 0);
   // The cells of neighbouring outputs may be neighbours too.
   const Index row = box[2] + window[2] - (path == Path::rows ? 0 : 1);
   const Index plane = (box[1] + window[1] - 1) * row;
@@ -140,7 +142,7 @@ bool Tiling::can_cut() const {
 
 Index Tiling::staged_floats() const {
   if (!staged) return 0;
-  return window[0] * staged_slot * (lanes == Lanes::cells ? 1 : staged_pitch);
+  return slots * staged_slot * (lanes == Lanes::cells ? 1 : staged_pitch);
 }
 
 Index Tiling::sums_floats() const {

@@ -107,9 +107,11 @@ struct Tiling {
   bool can_cut() const;
 
   // The staged input keeps the planes that the shifts along d reach, plane d in slot d modulo
-  // window[0], so that the next plane of cells needs one more. A slot is
+  // `slots`, so that the next plane of cells needs one more; Path::straight keeps those of the
+  // whole box. A slot is
   //   lanes over cells: [part_depth][staged_pitch >= positions of a plane]
   //   else:             [positions of a plane][staged_pitch >= channels]
+  Index slots;
   Index staged_pitch;
   Index staged_slot;  ///< positions from slot to slot; lanes over cells count part_depth of them
   std::array<Index, 2> phase_block;  ///< phases along h and w whose sums are kept at a time
