@@ -22,8 +22,8 @@ constexpr Index sums_shares[] = {5, 10};
 // fetched meanwhile.
 constexpr Index input_shares[] = {4, 8, 16};
 
-constexpr Index rows_cells[] = {64, 256, 1024};          ///< of a plane: pairs of outputs
-constexpr Index straight_cells[] = {64, 128, 256, 512};  ///< that share a tile's weights
+constexpr Index rows_cells[] = {64, 256, 1024};                ///< of a plane: pairs of outputs
+constexpr Index straight_cells[] = {64, 128, 256, 512, 1024};  ///< that share a tile's weights
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -147,7 +147,8 @@ class Boxer {
       planes = share(phases_[0].cells(), most / planes, 1);
       rows = share(phases_[1].cells(), most / planes, 1);
     }
-    const auto large = [&] { return staged_bytes() > m_.cache_bytes / (by_channels ? 1 : 2); };
+    const Index room = by_channels ? 3 * m_.cache_bytes : m_.cache_bytes / 2;
+    const auto large = [&] { return staged_bytes() > room; };
     while (std::max(planes, rows) > 1 && large()) {
       Index& longer = planes > rows ? planes : rows;
       longer = ceil_div(longer, 2);

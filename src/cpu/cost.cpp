@@ -22,7 +22,7 @@ constexpr double staged_vector = 3;     ///< copied as it lies
 constexpr double staged_turned = 0.6;   ///< a float, transposed
 constexpr double input_line = 10;       ///< from memory, for each block of channels again
 constexpr double weight_line = 3.5;     ///< that the second-level cache has not kept
-constexpr double weight_line_far = 16;  ///< nor the last-level one
+constexpr double weight_line_far = 16;  ///< where they are many times what it holds
 constexpr double output_row = 27;
 constexpr double output_vector = 2;
 constexpr double output_cell = 20;       ///< its channels, where those are whole lines
@@ -54,9 +54,8 @@ constexpr double straight_output_line = 20;  ///< written alone; two neighbours 
 
 constexpr double kept_share = 0.9;  ///< of the second-level cache, while other data go through it
 
-constexpr double line = 16;          ///< floats
-constexpr double last_level = 32;    ///< so many second-level caches
-constexpr double straight_near = 4;  ///< of weights, so many of them cost little
+constexpr double line = 16;         ///< floats
+constexpr double near_weights = 4;  ///< so many second-level caches
 
 double real(Index value) { return static_cast<double>(value); }
 
@@ -114,10 +113,9 @@ bool keeps(const Machine& machine, double bytes) {
 }
 
 /// One line of weights that the second-level cache has not kept.
-double weight_line_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
-  const double near = t.path == Path::straight ? straight_near : last_level;
+double weight_line_cycles(const Problem& problem, const Machine& machine) {
   const double bytes = real(problem.weight_elements()) * sizeof(float);
-  return bytes <= near * real(machine.cache_bytes) ? weight_line : weight_line_far;
+  return bytes <= near_weights * real(machine.cache_bytes) ? weight_line : weight_line_far;
 }
 
 /// Of all tasks together, the multiplications.
@@ -160,7 +158,7 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
   const double times = real(t.path == Path::straight ? t.tasks : t.tasks * t.box[0]);
   const double weight_lines = keeps(machine, kept) ? 0 : times * weights / line;
-  return staging + weight_lines * weight_line_cycles(problem, machine, t) +
+  return staging + weight_lines * weight_line_cycles(problem, machine) +
          real(problem.input_elements() * t.blocks) / line *
              (t.staged ? input_line : straight_input_line);
 }
@@ -246,7 +244,7 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
                          real(t.phases[0].count() * t.phases[1].count());
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
   const double weight_lines = keeps(machine, kept) ? 0 : rows * weights / line;
-  return weight_lines * weight_line_cycles(problem, machine, t) +
+  return weight_lines * weight_line_cycles(problem, machine) +
          taps * (multiply_adds * real(t.depth) + tiles * (both + alone) * rows_tap) +
          rows * (tiles * rows_tile_start + rows_start) + real(t.tasks) * task_start +
          staged / real(t.vector_lanes) * staged_vector +
