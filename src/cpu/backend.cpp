@@ -3,13 +3,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <new>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "cpu/families.h"
 #include "cpu/kernels.h"
@@ -103,7 +105,7 @@ class CpuBackend : public Backend {
     m.registers = k.registers;
     m.cache_bytes = cache_bytes();
     m.copy_bytes_per_second = std::min(bytes_per_unit * m.units, bytes_at_most);
-    m.fma_flops_per_second = core_rate(k) * m.units;
+    m.fma_flops_per_second = core_rate(k, m.units) * m.units;
     return m;
   }
 
@@ -155,23 +157,33 @@ class CpuBackend : public Backend {
   }
 
  private:
-  /// The multiply-adds of one core, for the planner: what a clock is worth differs by a third from
-  /// machine to machine. Measured once (2 ms), so that a process always plans alike. The median of
-  /// long rounds: the fastest of short ones is now a half and now all of what the core does then.
-  static double core_rate(const cpu::Kernels& k) {
+  /// The multiply-adds of a thread while all of them multiply, for the planner: what a clock is
+  /// worth differs by a third from machine to machine, and two threads may share a core. Measured
+  /// once (2 ms), so that a process always plans alike. The median of long rounds: the fastest of
+  /// short ones is now a half and now all of what the core does then.
+  static double core_rate(const cpu::Kernels& k, int threads) {
     static std::mutex lock;
-    static std::map<const cpu::Kernels*, double> rates;
+    static std::map<std::pair<const cpu::Kernels*, int>, double> rates;
     const std::lock_guard guard(lock);
-    const auto [found, missing] = rates.emplace(&k, 0);
+    const auto [found, missing] = rates.emplace(std::pair(&k, threads), 0);
     if (missing) {
-      std::array<double, 9> rounds;
-      for (double& rate : rounds) {
-        const Clock::time_point start = Clock::now();
-        const double flops = burn(k, 100'000);
-        rate = flops / seconds_since(start);
+      constexpr Index rounds = 9;
+      std::vector<double> measured(static_cast<std::size_t>(rounds * threads));
+      const auto measure = [&](Index thread) {
+        for (Index i = 0; i < rounds; ++i) {
+          const Clock::time_point start = Clock::now();
+          const double flops = burn(k, 100'000);
+          measured[static_cast<std::size_t>(thread * rounds + i)] = flops / seconds_since(start);
+        }
+      };
+      {  // threads of its own: the caller's pool may give this problem fewer
+        std::vector<std::jthread> others;
+        for (Index thread = 1; thread < threads; ++thread) others.emplace_back(measure, thread);
+        measure(0);
       }
-      std::ranges::nth_element(rounds, rounds.begin() + rounds.size() / 2);
-      found->second = rounds[rounds.size() / 2];
+      const auto median = measured.begin() + rounds * threads / 2;
+      std::ranges::nth_element(measured, median);
+      found->second = *median;
     }
     return found->second;
   }
