@@ -59,6 +59,24 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
     const Index depth = kKind == Kind::any ? p.depth : 1;
 #pragma GCC unroll 2
     for (Index i = 0, at = 0; i < depth; ++i, at += p.scalar_next, vectors += p.vector_next) {
+      if constexpr (kRows * kVectors + kVectors + 1 > kRegisters) {
+        Vector s[kRows];
+#pragma GCC unroll 8
+        for (int a = 0; kKind != Kind::elementwise && a < kRows; ++a) {
+          s[a] = hn::Set(f, row[a][at]);
+          KeepInRegister(s[a]);
+        }
+#pragma GCC unroll 8
+        for (int b = 0; b < kVectors; ++b) {
+          const Vector v = hn::LoadU(f, vectors + b * kLanes);
+#pragma GCC unroll 8
+          for (int a = 0; a < kRows; ++a) {
+            if constexpr (kKind == Kind::elementwise) s[a] = hn::LoadU(f, row[a] + b * kLanes);
+            sum[a][b] = hn::MulAdd(s[a], v, sum[a][b]);
+          }
+        }
+        continue;
+      }
       Vector v[kVectors];
 #pragma GCC unroll 8
       for (int b = 0; b < kVectors; ++b) {

@@ -2,6 +2,7 @@
 // (tasks.h) is plain C++ and knows neither lanes nor element types.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -85,10 +86,10 @@ struct RowProduct {
 };
 using MultiplyRows = void (*)(const RowProduct&);
 
-/// Whether a register tile fits: its sums, one row of vectors and the scalar that multiplies them.
-/// Five and six vectors are for a single row.
+/// Whether a register tile fits: its sums, one row of vectors and the scalar that multiplies them,
+/// or the scalars and one vector. Five and six vectors are for a single row.
 constexpr bool fits(Index rows, Index vectors, Index registers) {
-  return rows * vectors + vectors + 1 <= registers && (rows == 1 || vectors <= 4);
+  return rows * vectors + std::min(rows, vectors) + 1 <= registers && (rows == 1 || vectors <= 4);
 }
 
 /// The same for both phases along w.
