@@ -15,8 +15,8 @@ constexpr Index kMostOutputs = 64;  // of a cell: each is code of its own
 constexpr Index kMostNeighbours = 32;
 constexpr Index kMostWarps = 16;
 constexpr Index kMostPositionsOfWarp = 32;
-constexpr Index kFewestSets = 2, kMostSets = 4;  // of a thread's inputs
-constexpr Index kRegisters = 65536;              // of a multiprocessor
+constexpr Index kFewestInputSets = 2, kMostInputSets = 4;  // of a thread's inputs
+constexpr Index kRegisters = 65536;                        // of a multiprocessor
 constexpr const char *kWarps = "col2im_mma", *kWarpgroups = "col2im_wgmma";
 
 /// Rows of a problem with two axes are planes of one row (kernels/col2im_kernel.cuh): boxes count
@@ -62,7 +62,8 @@ Index registers_of_thread(const Problem& problem, const Col2im& own, Index sets)
 /// Four where registers are left.
 Index input_sets(const Problem& problem, const Plan& plan, const Col2im& own) {
   const Index left = kRegisters / (plan.threads * std::max(plan.resident, 1));
-  return registers_of_thread(problem, own, kMostSets) <= left ? kMostSets : kFewestSets;
+  return registers_of_thread(problem, own, kMostInputSets) <= left ? kMostInputSets
+                                                                   : kFewestInputSets;
 }
 
 std::string unsupported(const Problem& problem, const Machine& machine, bool warpgroups) {
@@ -259,7 +260,7 @@ void offer(const Problem& asked, const Machine& machine, const Plan& outline,
         plan.column_tile = tiles_at_once * 8;
         own.set_block(cell_tile, plan.threads, buffers, plan.column_tile);
         if (products_of_thread(own) > kMostProducts || sums_of_thread(own) > kMostSums) break;
-        const Index registers = registers_of_thread(problem, own, kFewestSets);
+        const Index registers = registers_of_thread(problem, own, kFewestInputSets);
         // Each quarter of a multiprocessor has its own, in eights a thread.
         if (round_up(registers, 8) * round_up(warps, 4) * 32 > machine.registers) break;
         if (own.shared_bytes > machine.shared_bytes) break;
