@@ -331,9 +331,9 @@ KernelFamily of_warps() {
   return {{kWarps, "products of each input with all taps, gathered in shared memory",
            outlines<false>, offer},
           "Col2imMma",
-          {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "place",
-           "col2im", "tap_weights", "definition", "vectors", "input_rows", "contributions",
-           "tap_inputs", "col2im_kernel", "col2im_mma"},
+          {"team_registers", "tiling", "layout", "numbering", "copy", "warp_matrices", "mma",
+           "geometry", "place", "col2im", "tap_weights", "definition", "vectors", "input_rows",
+           "contributions", "tap_inputs", "col2im_kernel", "col2im_mma"},
           sizes,
           constants};
 }
@@ -341,9 +341,9 @@ KernelFamily of_warps() {
 KernelFamily of_warpgroups() {
   return {{kWarpgroups, "the same, multiplied by warpgroups", outlines<true>, offer},
           "Col2imWgmma",
-          {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "wgmma", "geometry",
-           "place", "col2im", "tap_weights", "definition", "vectors", "input_rows", "contributions",
-           "tap_inputs", "col2im_kernel", "col2im_wgmma"},
+          {"team_registers", "tiling", "layout", "numbering", "copy", "warp_matrices", "mma",
+           "wgmma", "geometry", "place", "col2im", "tap_weights", "definition", "vectors",
+           "input_rows", "contributions", "tap_inputs", "col2im_kernel", "col2im_wgmma"},
           sizes,
           constants};
 }

@@ -314,7 +314,7 @@ KernelFamily family() {
       {"phase_fma", "plain multiply-adds, weights and inputs in registers; few channels a group",
        plans, offer_one<refusal, seconds>},
       "PhaseFma",
-      {"spans", "vectors", "group_weights", "copy", "output_runs", "phase_fma"},
+      {"spans", "vectors", "group_weights", "copy", "run", "output_runs", "phase_fma"},
       sizes,
       constants};
 }

@@ -200,9 +200,9 @@ KernelFamily family() {
       {"phase_mma", "all phases of a box of cells in one block, tensor cores, long runs written",
        outlines, offer},
       "PhaseMma",
-      {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
-       "definition", "place", "writer", "epilogue", "block", "stage", "products_of_warps",
-       "phase_mma"},
+      {"team_registers", "tiling", "layout", "numbering", "copy", "warp_matrices", "mma",
+       "geometry", "fragments", "definition", "place", "run", "writer", "epilogue", "block",
+       "stage", "products_of_warps", "phase_mma"},
       tile_sizes,
       tile_constants};
 }

@@ -233,7 +233,8 @@ void offer(const Problem& problem, const Machine& machine, const Plan& outline,
     tile.plan.slots = 2;
     if (cell_tile != tile.plan.cell_tile) tile.set_product(cell_tile, plan.column_tile);
     if (tile.units > kMostWarpgroups) continue;
-    const Index registers = tile.sum_registers() + tile.batch_registers(tile.steps_together()) + 48;
+    const Index registers =
+        tile.sum_registers() + tile.batch_registers(tile.steps_together()) + kOtherRegisters;
     const Index slot_bytes = tile.weight_bytes + 16;  // with its barriers
     Index all = 0;                                    // pieces of all weights, once it matters
     // Words come straight from memory: more of them may be under way.
@@ -315,10 +316,27 @@ KernelFamily family() {
   return {{"phase_stream", "producers bring inputs and pieces of weights, warpgroups multiply",
            outlines, offer},
           "PhaseStream",
-          {"tiling",      "layout",   "numbering",      "copy",       "warp_matrices",
-           "mma",         "geometry", "fragments",      "definition", "place",
-           "writer",      "epilogue", "block",          "stage",      "wgmma",
-           "raw_inputs",  "operands", "team_registers", "teams",      "streamed_products",
+          {"team_registers",
+           "tiling",
+           "layout",
+           "numbering",
+           "copy",
+           "warp_matrices",
+           "mma",
+           "geometry",
+           "fragments",
+           "definition",
+           "place",
+           "run",
+           "writer",
+           "epilogue",
+           "block",
+           "stage",
+           "wgmma",
+           "raw_inputs",
+           "operands",
+           "teams",
+           "streamed_products",
            "phase_stream"},
           tile_sizes,
           constants};

@@ -195,9 +195,11 @@ KernelFamily family() {
   return {
       {"phase_wgmma", "phase_mma with products of warpgroups, from shared memory", outlines, offer},
       "PhaseWgmma",
-      {"tiling", "layout", "numbering", "copy", "warp_matrices", "mma", "geometry", "fragments",
-       "definition", "place", "writer", "epilogue", "block", "stage", "wgmma", "raw_inputs",
-       "operands", "products_of_warpgroups", "phase_wgmma"},
+      {"team_registers", "tiling", "layout",     "numbering", "copy",
+       "warp_matrices",  "mma",    "geometry",   "fragments", "definition",
+       "place",          "run",    "writer",     "epilogue",  "block",
+       "stage",          "wgmma",  "raw_inputs", "operands",  "products_of_warpgroups",
+       "phase_wgmma"},
       tile_sizes,
       tile_constants};
 }

@@ -117,12 +117,12 @@ constexpr Measured kMeasured[] = {
      "1.05x over "
      "phase_mma:cells32,threads256,box1x1x256,block32,columns64,groups1,inputs64,buffers1,"
      "resident2"},
-    {"sm_90a", "ic64,oc32,i65536,k4,s2,p1,bias,tf32",
-     "phase_stream:cells128,threads256,box1x1x128,block32,columns64,groups1,inputs16,buffers2,"
-     "slots4,resident2",
-     "1.10x over "
-     "phase_mma:cells32,threads128,box1x1x128,block32,columns64,groups1,inputs64,buffers1,"
-     "resident2"},
+    {"sm_90a", "ic64,oc32,i80x80x80,k1x2x2,s1x2x2,bias",
+     "phase_stream:words1,cells64,threads512,box1x2x80,block16,columns64,groups1,inputs32,"
+     "buffers3,slots2,resident1",
+     "1.06x over "
+     "phase_stream:words1,cells64,threads512,box1x1x80,block32,columns128,groups1,inputs32,"
+     "buffers3,slots4,resident1"},
     {"sm_90a", "ic64,oc32,i80x80x80,k1x2x2,s1x2x2,bias,f16",
      "phase_stream:cells128,threads512,box1x2x80,block32,columns128,groups1,inputs64,buffers2,"
      "slots2,resident1",
@@ -134,12 +134,6 @@ constexpr Measured kMeasured[] = {
      "1.11x over "
      "phase_stream:cells64,threads256,box2x2x16,block32,columns128,groups1,inputs64,buffers2,"
      "slots2,resident2"},
-    {"sm_90a", "ic64,oc32,i80x80x80,k1x2x2,s1x2x2,bias,tf32",
-     "phase_stream:cells128,threads512,box1x2x80,block32,columns128,groups1,inputs32,buffers2,"
-     "slots2,resident1",
-     "1.07x over "
-     "phase_mma:cells32,threads160,box1x2x80,block16,columns64,groups1,inputs64,buffers1,"
-     "resident2"},
     {"sm_90a", "ic64,oc32,i80x80x80,k1x2x2,s1x2x2,bias,tf32,cl",
      "phase_wgmma:cells64,threads256,box2x2x16,block32,columns64,groups1,inputs64,buffers1,"
      "resident2",
@@ -212,6 +206,12 @@ constexpr Measured kMeasured[] = {
      "1.09x over "
      "phase_stream:cells128,threads256,box2x2x32,block16,columns16,groups1,inputs8,buffers2,slots2,"
      "resident2"},
+    {"sm_90a", "n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,f16",
+     "phase_stream:cells64,threads512,box2x2x33,lead1x1x1,block32,columns32,groups1,inputs16,"
+     "buffers2,slots4,resident1",
+     "1.11x over "
+     "phase_stream:cells64,threads512,box1x4x33,lead1x1x1,block32,columns32,groups1,inputs16,"
+     "buffers2,slots4,resident1"},
     {"sm_90a", "n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,tf32",
      "phase_stream:words1,cells64,threads512,box2x2x33,lead1x1x1,block32,columns32,groups1,"
      "inputs8,buffers2,slots3,resident1",
@@ -233,6 +233,12 @@ constexpr Measured kMeasured[] = {
      "buffers2,slots8,resident1",
      "1.06x over phase_stream:cells64,threads512,box5x5x5,block32,columns256,groups1,inputs32,"
      "buffers2,slots4,resident1"},
+    {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1",
+     "col2im_wgmma:cells32,threads128,box11x3x32,lead0x0x1,block1,columns64,inputs32,"
+     "buffers2,resident2",
+     "1.08x over "
+     "col2im_wgmma:cells16,threads256,box11x3x32,lead0x0x1,block1,columns64,inputs32,"
+     "buffers2,resident2"},
     {"sm_90a", "n16,ic64,oc1,i32x32x32,k4,s2,p1,f16,cl",
      "col2im_wgmma:cells32,threads128,box17x3x32,lead0x0x1,block1,columns32,inputs64,buffers2,"
      "resident3",
@@ -260,10 +266,11 @@ constexpr Measured kMeasured[] = {
      "phase_wgmma:cells64,threads512,box1x2x128,block32,columns64,groups1,inputs64,buffers1,"
      "resident1"},
     {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,f16",
-     "col2im_wgmma:cells32,threads384,box12x6x48,lead1x1x1,block2,columns56,inputs32,buffers3,"
-     "resident1",
-     "1.09x over col2im_mma:cells32,threads448,box10x8x48,lead1x1x1,block2,columns56,inputs32,"
-     "buffers2,resident1"},
+     "col2im_mma:cells32,threads192,box12x3x48,lead1x1x1,block2,columns56,inputs32,buffers2,"
+     "resident2",
+     "1.19x over "
+     "col2im_mma:cells32,threads448,box10x8x48,lead1x1x1,block2,columns56,inputs32,buffers2,"
+     "resident1"},
     {"sm_90a", "n4,ic32,oc2,i48x48x48,k3,s2,p1,op1,bias,f16,cl",
      "col2im_wgmma:cells32,threads384,box12x6x48,lead1x1x1,block2,columns56,inputs32,buffers2,"
      "resident1",
@@ -314,9 +321,9 @@ constexpr Measured kMeasured[] = {
      "slots6,resident1",
      "1.26x over col2im_mma:cells32,threads256,box12x3x24,block8,inputs32,buffers2,resident1"},
     {"sm_90a", "n4,ic96,oc48,i24x24x24,k2,s2,tf32",
-     "phase_stream:cells64,threads512,box1x4x24,block32,columns256,groups1,inputs32,buffers2,"
-     "slots4,resident1",
-     "1.13x over "
+     "phase_stream:words1,cells64,threads512,box1x8x24,block16,columns128,groups1,inputs32,"
+     "buffers3,slots3,resident1",
+     "1.25x over "
      "phase_stream:words1,cells64,threads512,box1x4x24,block32,columns256,groups1,inputs16,"
      "buffers3,slots6,resident1"},
     {"sm_90a", "n64,ic128,oc64,i16x16,k4,s2,p1,f16",
@@ -348,17 +355,11 @@ constexpr Measured kMeasured[] = {
      "1.11x over col2im_wgmma:cells32,threads128,box11x3x32,lead0x0x1,block1,columns64,inputs32,"
      "buffers2,resident2"},
     {"sm_90a", "n8,ic32,oc32,g4,i12x24x48,k3x5x7,s2,p1x2x3,op1",
-     "phase_stream:cells64,threads512,box1x2x48,lead1x0x1,block8,columns64,groups1,inputs8,"
-     "buffers2,slots5,resident1",
-     "1.14x over "
-     "phase_stream:words1,cells64,threads512,box1x2x48,lead1x0x1,block8,columns64,groups1,"
+     "phase_stream:cells64,threads512,box1x4x48,lead1x0x1,block8,columns64,groups1,inputs8,"
+     "buffers2,slots4,resident1",
+     "1.10x over "
+     "phase_stream:words1,cells64,threads512,box1x4x48,lead1x0x1,block8,columns64,groups1,"
      "inputs8,buffers3,slots5,resident1"},
-    {"sm_90a", "n8,ic32,oc32,g4,i12x24x48,k3x5x7,s2,p1x2x3,op1,cl",
-     "phase_wgmma:cells128,threads256,box1x4x48,lead1x0x1,block8,columns64,groups1,inputs8,"
-     "buffers1,resident1",
-     "1.46x over "
-     "phase_mma:cells16,threads128,box1x2x16,lead1x0x1,block8,columns64,groups2,inputs8,buffers1,"
-     "resident1"},
     {"sm_90a", "n8,ic32,oc32,g4,i12x24x48,k3x5x7,s2,p1x2x3,op1,f16",
      "phase_wgmma:cells64,threads256,box1x8x48,lead1x0x1,block8,columns64,groups1,inputs8,buffers1,"
      "resident2",
@@ -377,12 +378,6 @@ constexpr Measured kMeasured[] = {
      "1.05x over "
      "phase_stream:cells128,threads512,box2x2x66,block48,columns48,groups1,inputs16,buffers2,"
      "slots4,resident1"},
-    {"sm_90a", "n8,ic48,oc48,i64x64x64,k3,tf32,cl",
-     "phase_wgmma:cells128,threads384,box1x4x66,block48,columns48,groups1,inputs8,buffers1,"
-     "resident1",
-     "1.16x over "
-     "phase_stream:cells128,threads512,box2x2x66,block48,columns48,groups1,inputs16,buffers2,"
-     "slots2,resident1"},
 };
 
 }  // namespace

@@ -123,9 +123,10 @@ def _host_header(folder):
 
 
 class HostLibrary:
-    """An emitted file's CUDA source, built for the processor; counts its launches."""
+    """An emitted file's CUDA source, built for the processor; counts its launches. `bulk`: outputs
+    leave as on GPUs that copy in bulk."""
 
-    def __init__(self, source, folder):
+    def __init__(self, source, folder, bulk):
         # asm("cvt.a.b %0, %1;" : "=r"(to) : "f"(from)) becomes cvt_a_b(to, from).
         operand = r'"=?\w"\((\w+)\)'
         ptx = r'asm\("([\w.]+) %0, %1(?:, %2)?;" : ' + rf"{operand} : {operand}(?:, {operand})?\)"
@@ -141,6 +142,8 @@ class HostLibrary:
             bare = bare.replace("·", "*")  # as in emitted files
             if bare in source:
                 source = source.replace(bare, (FOLDER / f"host_{name}.h").read_text("utf-8"))
+        if not bulk:
+            source = source.replace("has_bulk_copies = true", "has_bulk_copies = false")
         # What is left copies in bulk or in the background, which no kernel does here.
         source = re.sub(r'asm volatile\((?:[^;"]|"[^"]*")*\);', "", source)
         text = folder / "kernels.cpp"
@@ -170,10 +173,10 @@ class HostLibrary:
         return self._call(self._library.phaseconv_run, 4, number, pointers)
 
 
-def on_host(text, folder, monkeypatch):
+def on_host(text, folder, monkeypatch, bulk=True):
     """Loads an emitted file so that tensors of the host count as a GPU's; namespace and library."""
     namespace = load(text)
-    library = HostLibrary(namespace["_SOURCE"], folder)
+    library = HostLibrary(namespace["_SOURCE"], folder, bulk)
     namespace["_phaseconv_library"] = lambda device: library
     monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda self: True))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: _NoStream())

@@ -38,9 +38,16 @@ inline void commit_copies() {}
 template <int groups>
 void wait_for_copies_but() {}
 
-inline constexpr bool has_bulk_copies = false;  // from shared memory
+inline constexpr bool has_bulk_copies = true;
 inline void fence_before_bulk_copies() {}
-inline void bulk_copy_from_shared(void*, const void*, unsigned) {}
+template <bool>
+void bulk_copy_from_shared(void* to, const void* from, unsigned bytes) {
+  if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0 ||
+      reinterpret_cast<std::uintptr_t>(from) % 16 != 0 || bytes % 16 != 0 || bytes == 0) {
+    std::abort();
+  }
+  std::memcpy(to, from, bytes);
+}
 template <int groups>
 void wait_for_bulk_reads() {}
 inline void commit_bulk_copies() {}

@@ -133,7 +133,7 @@ def test_multiply_adds_of_few_channels_compute_it_too(problem, fused, tmp_path, 
     except _source.UnsupportedProblem:
         assert fused == "fused2"  # one phase along d
         return
-    emitted, _ = on_host(text, tmp_path, monkeypatch)
+    emitted, _ = on_host(text, tmp_path, monkeypatch, bulk=fused == "fused3")
     model = emitted["ModelNew"](*emitted["get_init_inputs"]())
     (x,) = emitted["get_inputs"]()
     (layer,) = model.children()
@@ -244,11 +244,12 @@ def test_products_of_streams_compute_it_too(problem, staged, tmp_path, monkeypat
 @pytest.mark.parametrize("buffers", [1, 2])
 def test_products_of_warps_compute_it_too(problem, plan, buffers, tmp_path, monkeypatch):
     plan = f"phase_mma:cells16,{plan},buffers{buffers}"
-    products_compute_it_too(problem, plan, tmp_path, monkeypatch)
+    products_compute_it_too(problem, plan, tmp_path, monkeypatch, bulk=buffers == 2)
 
 
-def products_compute_it_too(problem, plan, tmp_path, monkeypatch):
-    emitted, _ = on_host(compose.emit_problem(problem, plan=plan).text, tmp_path, monkeypatch)
+def products_compute_it_too(problem, plan, tmp_path, monkeypatch, bulk=True):
+    text = compose.emit_problem(problem, plan=plan).text
+    emitted, _ = on_host(text, tmp_path, monkeypatch, bulk)
     model = emitted["ModelNew"](*emitted["get_init_inputs"]())
     (x,) = emitted["get_inputs"]()
     model = model.to(x.dtype)

@@ -330,6 +330,39 @@ struct TF32 : F32 {
 
 }  // namespace phaseconv
 
+// How the registers of a multiprocessor are shared out between teams. Host and kernel both read
+// this.
+
+
+namespace phaseconv {
+
+/// Registers of a thread that multiplies, beside those for sums and for inputs.
+inline constexpr int kOtherRegisters = 48;
+
+/// Registers of a thread, of blocks with so many warpgroups that multiply and that bring: all have
+/// the same at launch, then those that bring leave what they don't need to the others.
+struct TeamRegisters {
+  static constexpr int kShare = 65536 / 128;  ///< of a multiprocessor's, by threads of a warpgroup
+  static constexpr int kMost = 240;
+  int at_launch, consumer, producer;
+  bool moves;  ///< or all keep what they had
+
+  PHASECONV_FUNCTION TeamRegisters(int consuming, int bringing, int resident)
+      : at_launch(kShare / resident / (consuming + bringing) / 8 * 8),
+        consumer(),
+        producer(),
+        moves(at_launch < kMost) {
+    const int fewest = bringing == 1 ? 72 : 56;
+    const int of_block = at_launch * (consuming + bringing);
+    consumer = (of_block - fewest * bringing) / consuming / 8 * 8;
+    if (consumer > kMost) consumer = kMost;
+    producer = (of_block - consumer * consuming) / bringing / 8 * 8;
+    if (producer > at_launch) producer = at_launch;
+  }
+};
+
+}  // namespace phaseconv
+
 // The geometry of the phase_mma family: how a problem is cut into blocks, what a block stages in
 // shared memory, and how the matrix products of its warps are laid out. Host and kernel both read
 // this one text: the planner asks it for sizes, the kernel makes it a constant.
@@ -482,8 +515,8 @@ struct Tiling {
   bool phase_pairs;                        ///< channels first: both phases along w lie together
   Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
   Index run_tiles;                         ///< column tiles of which a lane has columns in a row
-  Index together;  ///< outputs in a row that a lane stores at once: channels, or phases along w
-  Index runs;      ///< pieces of memory that a tile's outputs are
+  Index together;   ///< outputs in a row that a lane stores at once: channels, or phases along w
+  Index runs, run;  ///< pieces of memory that a tile's outputs are, and elements of one
   Index output_elements;
 
   // Weights, for a group block and a channel block.
@@ -576,10 +609,13 @@ struct Tiling {
   PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const;
 
   /// Steps of a batch, where weights come in pieces, of which a piece has whole ones: as many as
-  /// there are registers for the inputs of three batches beside the sums.
+  /// there are registers for the inputs of three batches beside the sums. Three warpgroups and more
+  /// have few, and then leave as many as they can to them.
   PHASECONV_FUNCTION int steps_together() const {
     const Index sums = sum_registers();
-    return int(most(least(kMostSteps, ((sums <= 64 ? 112 : 160) - sums) / batch_registers(1)), 1));
+    const Index all = units > 2 ? TeamRegisters(int(units), 1, 1).consumer - kOtherRegisters
+                                : (sums <= 64 ? 112 : 160);
+    return int(most(least(kMostSteps, (all - sums) / batch_registers(1)), 1));
   }
   PHASECONV_FUNCTION Index sum_registers() const {
     return 4 * cell_tiles * sweep_tiles * (problem.split ? 2 : 1);
@@ -782,8 +818,7 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   }
   const Index last_extents[] = {out_c, out_w, out_h, out_d};
   const Index first_extents[] = {out_w, out_h, out_d, out_c};
-  Index run = 1;
-  runs = 1;
+  runs = run = 1;
   for (Index axis = 0; axis < 4; ++axis) {
     (axis <= merged ? run : runs) *= p.channels_last ? last_extents[axis] : first_extents[axis];
   }
@@ -1241,11 +1276,22 @@ __device__ __forceinline__ void fence_before_bulk_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 /// Copies from shared memory, both sides aligned to 16 bytes, `bytes` a multiple of 16.
+/// `leaves_first`: the second-level cache gives up what was written before anything else.
+template <bool leaves_first>
 __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from, unsigned bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
-                   __cvta_generic_to_global(to)),
-               "r"(shared_address(from)), "r"(bytes)
-               : "memory");
+  if constexpr (leaves_first) {
+    asm volatile(
+        "{.reg .b64 first; createpolicy.fractional.L2::evict_first.b64 first, 1.0; "
+        "cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%0], [%1], %2, first;}" ::"l"(
+            __cvta_generic_to_global(to)),
+        "r"(shared_address(from)), "r"(bytes)
+        : "memory");
+  } else {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
+                     __cvta_generic_to_global(to)),
+                 "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
+  }
 }
 /// Copies to shared memory, aligned the same way; `done` counts the bytes that came.
 __device__ __forceinline__ void bulk_copy_to_shared(void* to, const void* from, unsigned bytes,
@@ -1298,6 +1344,7 @@ __device__ __forceinline__ void commit_bulk_copies() {
 #else
 inline constexpr bool has_bulk_copies = false;
 __device__ __forceinline__ void fence_before_bulk_copies() {}
+template <bool>
 __device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
 __device__ __forceinline__ void bulk_copy_to_shared(void*, const void*, unsigned,
                                                     unsigned long long*) {}
@@ -1870,10 +1917,90 @@ struct Unit {
 
 }  // namespace phaseconv
 
+// A run of outputs on its way from shared memory to memory. It lies there as it will in memory, at
+// the same offset modulo 16 bytes. Its aligned middle leaves in bulk (sm_90 and later) or in
+// 16-byte stores; the few elements before and after it in one store, or in one for each bit of
+// their number.
+
+namespace phaseconv {
+
+/// Elements since the last one that lies at a multiple of so many.
+template <int elements, class Stored>
+__device__ __forceinline__ int beyond(const Stored* pointer) {
+  return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % elements);
+}
+
+/// Outputs that the second-level cache cannot hold leave it first, so that inputs stay. Not those
+/// of short runs: the sectors at their ends have two writers, who should meet there.
+__device__ constexpr bool leave_first(Index output_bytes, Index run_bytes) {
+  return output_bytes > Index{48} * 1024 * 1024 && run_bytes >= 4000;
+}
+
+template <class Stored, bool leaves_first>
+struct Run {
+  static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of an aligned store
+
+  Stored* to;
+  const Stored* from;
+  int length, head, middle, tail;
+
+  __device__ __forceinline__ Run(Stored* memory, const Stored* shared, int elements)
+      : to(memory), from(shared), length(elements) {
+    head = int(least((unit - beyond<unit>(to)) % unit, length));
+    tail = (length - head) % unit;
+    middle = length - head - tail;
+  }
+
+  /// By `lanes` threads: a constant.
+  __device__ __forceinline__ void write(int own, int lanes) const {
+    if constexpr (has_bulk_copies) {
+      if (own == 0 && middle > 0) {
+        bulk_copy_from_shared<leaves_first>(to + head, from + head, middle * int(sizeof(Stored)));
+      }
+    } else {
+      for (int i = own * unit; i < middle; i += lanes * unit) copy<unit>(head + i);
+    }
+    if (lanes > 2 || middle == 0) {
+#pragma unroll 1
+      for (int i = own; i < length - middle; i += lanes) copy<1>(i < head ? i : i + middle);
+    } else {
+      if (own == 0) before();
+      if (own == lanes - 1) after(head + middle);
+    }
+  }
+
+ private:
+  template <int elements>
+  __device__ __forceinline__ void copy(int at) const {
+    constexpr int bytes = elements * int(sizeof(Stored));
+    using Narrow = typename Choose<bytes == 4, unsigned, unsigned short>::Type;
+    using Wide = typename Choose<bytes == 16, uint4, uint2>::Type;
+    using Words = typename Choose<(bytes >= 8), Wide, Narrow>::Type;
+    *reinterpret_cast<Words*>(to + at) = *reinterpret_cast<const Words*>(from + at);
+  }
+  /// From the first element to the aligned ones, in stores that grow, and from those to the last
+  /// one in stores that shrink: so each is aligned.
+  template <int elements = 1>
+  __device__ __forceinline__ void before(int at = 0) const {
+    if constexpr (elements < unit) {
+      if (head & elements) copy<elements>(at);
+      before<2 * elements>(at + (head & elements));
+    }
+  }
+  template <int elements = unit / 2>
+  __device__ __forceinline__ void after(int at) const {
+    if constexpr (elements > 0) {
+      if (tail & elements) copy<elements>(at);
+      after<elements / 2>(at + (tail & elements));
+    }
+  }
+};
+
+}  // namespace phaseconv
+
 // The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie
 // as they will in memory: at the same offset modulo a sector, and without gaps wherever the box
-// covers an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in
-// 16-byte stores, the few elements before and after it one by one. Every output is written once.
+// covers an axis. Then whole runs are written. Every output is written once.
 
 namespace phaseconv {
 
@@ -1934,36 +2061,15 @@ struct Writer {
   /// since the last write.
   template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
-    if constexpr (has_bulk_copies) {
-      // The first of a run's lanes asks for the bulk, all of them write the loose ends. Runs after
-      // each other go to different warps, as a warp's copies start one after the other.
-      constexpr int warps = Team::count / 32, lanes = run_lanes(Team::count);
-      static_assert(Team::count % 32 == 0);
-      const int lane = Team::number() % 32, own = lane % lanes;
-      for (int run = lane / lanes * warps + Team::number() / 32; run < all_runs;
-           run += Team::count / lanes) {
-        const Run at(*this, run);
-        if (own == 0 && at.middle > 0) {
-          bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
-        }
-#pragma unroll 1
-        for (int i = own; i < at.length - at.middle; i += lanes) {
-          const int loose = i < at.head ? i : i + at.middle;
-          at.to[loose] = at.from[loose];
-        }
-      }
-      commit_bulk_copies();
-    } else {
-      const int lane = Team::number() % 32;
-      for (int run = Team::number() / 32; run < all_runs; run += Team::count / 32) {
-        const Run at(*this, run);
-        if (lane < at.head) at.to[lane] = at.from[lane];
-        for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
-          *reinterpret_cast<float4*>(at.to + i) = *reinterpret_cast<const float4*>(at.from + i);
-        }
-        for (int i = at.head + at.middle + lane; i < at.length; i += 32) at.to[i] = at.from[i];
-      }
+    // Runs after each other go to different warps, as a warp's copies start one after the other.
+    constexpr int warps = Team::count / 32, lanes = run_lanes(Team::count);
+    static_assert(Team::count % 32 == 0);
+    const int lane = Team::number() % 32;
+    for (int number = lane / lanes * warps + Team::number() / 32; number < all_runs;
+         number += Team::count / lanes) {
+      run(number).write(lane % lanes, lanes);
     }
+    commit_bulk_copies();
   }
 
  private:
@@ -1992,11 +2098,13 @@ struct Writer {
   static constexpr int merged = int(tiling_of<Problem, Plan>().merged);
   /// Those of a whole box.
   static constexpr int all_runs = int(tiling_of<Problem, Plan>().runs);
-  /// Lanes for a run, at most as many as it can have loose ends: more where they would be idle.
+  static constexpr bool leaves_first =
+      leave_first(Problem::batch * tiling_of<Problem, Plan>().to_batch * Index(sizeof(Stored)),
+                  tiling_of<Problem, Plan>().run* Index(sizeof(Stored)));
+  /// Lanes for a run: one for each element that is not aligned, one for each end, or one.
   static __device__ constexpr int run_lanes(int threads) {
-    int lanes = 1;
-    while (lanes < 2 * unit && all_runs * 2 * lanes <= threads) lanes *= 2;
-    return lanes;
+    if (!has_bulk_copies) return 32;
+    return all_runs * 2 * unit <= threads ? 2 * unit : all_runs * 2 <= threads ? 2 : 1;
   }
   static __device__ __forceinline__ int extent(int axis) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
@@ -2004,32 +2112,20 @@ struct Writer {
                               last ? tile.out_h : tile.out_d, last ? tile.out_d : tile.out_c};
     return int(extents[axis]);
   }
-  /// What lies together in memory, and its part that starts and ends on 16 bytes; of length 0 where
-  /// this box has no such run.
-  struct Run {
-    Stored* to;
-    const Stored* from;
-    int length, head, middle;
-
-    __device__ __forceinline__ Run(const Writer& out, int number)
-        : to(out.output), from(out.staged), length(out.size(merged) * int(Writer::to(merged))) {
+  /// What lies together in memory; of length 0 where this box has no such run.
+  __device__ __forceinline__ Run<Stored, leaves_first> run(int number) const {
+    int length = size(merged) * int(to(merged));
+    Index memory = 0;
+    int shared = 0;
 #pragma unroll
-      for (int axis = merged + 1; axis < 4; ++axis) {
-        const int at = axis == 3 ? number : number % extent(axis);
-        if (axis < 3) number /= extent(axis);
-        if (at >= out.size(axis)) length = 0;
-        to += at * Writer::to(axis);
-        from += at * Writer::from(axis);
-      }
-      head = int(least((unit - beyond<unit>(to)) % unit, length));
-      middle = (length - head) / unit * unit;
+    for (int axis = merged + 1; axis < 4; ++axis) {
+      const int at = axis == 3 ? number : number % extent(axis);
+      if (axis < 3) number /= extent(axis);
+      if (at >= size(axis)) length = 0;
+      memory += at * to(axis);
+      shared += at * from(axis);
     }
-  };
-
-  /// Elements since the last one that lies at a multiple of so many.
-  template <int elements>
-  static __device__ __forceinline__ int beyond(const Stored* pointer) {
-    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % elements);
+    return {output + memory, staged + shared, length};
   }
 };
 

@@ -87,11 +87,22 @@ __device__ __forceinline__ void fence_before_bulk_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 /// Copies from shared memory, both sides aligned to 16 bytes, `bytes` a multiple of 16.
+/// `leaves_first`: the second-level cache gives up what was written before anything else.
+template <bool leaves_first>
 __device__ __forceinline__ void bulk_copy_from_shared(void* to, const void* from, unsigned bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
-                   __cvta_generic_to_global(to)),
-               "r"(shared_address(from)), "r"(bytes)
-               : "memory");
+  if constexpr (leaves_first) {
+    asm volatile(
+        "{.reg .b64 first; createpolicy.fractional.L2::evict_first.b64 first, 1.0; "
+        "cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%0], [%1], %2, first;}" ::"l"(
+            __cvta_generic_to_global(to)),
+        "r"(shared_address(from)), "r"(bytes)
+        : "memory");
+  } else {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
+                     __cvta_generic_to_global(to)),
+                 "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
+  }
 }
 /// Copies to shared memory, aligned the same way; `done` counts the bytes that came.
 __device__ __forceinline__ void bulk_copy_to_shared(void* to, const void* from, unsigned bytes,
@@ -144,6 +155,7 @@ __device__ __forceinline__ void commit_bulk_copies() {
 #else
 inline constexpr bool has_bulk_copies = false;
 __device__ __forceinline__ void fence_before_bulk_copies() {}
+template <bool>
 __device__ __forceinline__ void bulk_copy_from_shared(void*, const void*, unsigned) {}
 __device__ __forceinline__ void bulk_copy_to_shared(void*, const void*, unsigned,
                                                     unsigned long long*) {}

@@ -83,8 +83,7 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   }
   const Index last_extents[] = {out_c, out_w, out_h, out_d};
   const Index first_extents[] = {out_w, out_h, out_d, out_c};
-  Index run = 1;
-  runs = 1;
+  runs = run = 1;
   for (Index axis = 0; axis < 4; ++axis) {
     (axis <= merged ? run : runs) *= p.channels_last ? last_extents[axis] : first_extents[axis];
   }

@@ -1,7 +1,6 @@
 // A block's outputs with channels first, on their way through shared memory: they lie there as they
 // will in memory, at the same offset modulo a sector and without gaps where the box covers an axis.
-// Whole runs leave it, their aligned middle in bulk (sm_90 and later) or in 16-byte stores, the few
-// elements around it one by one.
+// Whole runs leave it.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 #pragma once
@@ -11,11 +10,17 @@ namespace phaseconv {
 template <class Problem, class Plan>
 struct OutputRuns {
   using Stored = typename Problem::Element::Stored;
-  static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of an aligned store
   static constexpr int merged = int(spans_of<Problem, Plan>().merged);
   static constexpr Index to_h = Problem::w.output();
   static constexpr Index to_d = to_h * Problem::h.output();
   static constexpr Index to_c = to_d * Problem::d.output();
+  static constexpr Index run_elements =
+      least(Plan::box_w * Problem::w.stride, Problem::w.output()) *
+      (merged < 1 ? 1 : least(Plan::box_h * Problem::h.stride, Problem::h.output())) *
+      (merged < 2 ? 1 : least(Plan::box_d * Problem::d.stride, Problem::d.output()));
+  static constexpr bool leaves_first =
+      leave_first(Problem::batch * Problem::out_channels * to_c * Index(sizeof(Stored)),
+                  run_elements* Index(sizeof(Stored)));
 
   Stored* output;  ///< the block's first one in memory
   Stored* staged;  ///< the same one in shared memory
@@ -52,14 +57,14 @@ struct OutputRuns {
   /// From shared memory to memory. Every thread has passed `fence_before_bulk_copies` and a barrier
   /// since the last write.
   __device__ __forceinline__ void store() const {
-    // So many threads for a run.
-    constexpr int together = has_bulk_copies ? 2 * unit : 32;
-    const int own = threadIdx.x % together;
-    const int teams = (int(Plan::threads) + together - 1) / together;
+    // So many threads for a run; the last ones may be fewer.
+    constexpr int together = has_bulk_copies ? 2 : 32;
+    constexpr int teams = (int(Plan::threads) + together - 1) / together;
+    const int team = threadIdx.x / together, own = threadIdx.x % together;
+    const int lanes = int(least(together, Plan::threads - team * together));
     const int count =
         (merged < 3 ? channels : 1) * (merged < 2 ? size_d : 1) * (merged < 1 ? size_h : 1);
-    const int step = int(least(together, Plan::threads - threadIdx.x / together * together));
-    for (int run = threadIdx.x / together; run < count; run += teams) {
+    for (int run = team; run < count; run += teams) {
       int rest = run;
       const auto take = [&](int size) {
         const int digit = rest % size;
@@ -69,25 +74,11 @@ struct OutputRuns {
       const int o_h = merged < 1 ? take(size_h) : 0;
       const int o_d = merged < 2 ? take(size_d) : 0;
       const int channel = merged < 3 ? rest : 0;
-      Stored* const to = output + channel * to_c + o_d * to_d + o_h * to_h;
-      const Stored* const from = staged + offset(channel, o_d, o_h, 0);
       const int length = size_w * (merged < 1 ? 1 : size_h) * (merged < 2 ? 1 : size_d) *
                          (merged < 3 ? 1 : channels);
-      const int head = int(least((unit - beyond<unit>(to)) % unit, length));
-      const int middle = (length - head) / unit * unit;
-      if constexpr (has_bulk_copies) {
-        if (own == 0 && middle > 0) {
-          bulk_copy_from_shared(to + head, from + head, middle * int(sizeof(Stored)));
-        }
-      } else {
-        for (int i = head + own * unit; i < head + middle; i += step * unit) {
-          *reinterpret_cast<float4*>(to + i) = *reinterpret_cast<const float4*>(from + i);
-        }
-      }
-      for (int i = own; i < length - middle; i += step) {
-        const int at = i < head ? i : i + middle;
-        to[at] = from[at];
-      }
+      const Run<Stored, leaves_first> whole(output + channel * to_c + o_d * to_d + o_h * to_h,
+                                            staged + offset(channel, o_d, o_h, 0), length);
+      whole.write(own, lanes);
     }
     commit_bulk_copies();
   }
@@ -96,11 +87,6 @@ struct OutputRuns {
   template <Axis axis>
   static __device__ __forceinline__ int outputs(int span, Index box) {
     return int(least(axis.output() - span * axis.stride, box * axis.stride));
-  }
-  /// Elements since the last one that lies at a multiple of so many.
-  template <int elements>
-  static __device__ __forceinline__ int beyond(const Stored* pointer) {
-    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % elements);
   }
 };
 

@@ -6,6 +6,9 @@
 
 namespace phaseconv {
 
+/// Registers of a thread that multiplies, beside those for sums and for inputs.
+inline constexpr int kOtherRegisters = 48;
+
 /// Registers of a thread, of blocks with so many warpgroups that multiply and that bring: all have
 /// the same at launch, then those that bring leave what they don't need to the others.
 struct TeamRegisters {

@@ -25,6 +25,7 @@
 #pragma once
 
 #include "cuda/kernels/numbers.cuh"
+#include "cuda/kernels/team_registers.cuh"
 
 namespace phaseconv {
 
@@ -152,8 +153,8 @@ struct Tiling {
   bool phase_pairs;                        ///< channels first: both phases along w lie together
   Index lane_column;                       ///< columns between those of neighbouring lanes: 1 or 2
   Index run_tiles;                         ///< column tiles of which a lane has columns in a row
-  Index together;  ///< outputs in a row that a lane stores at once: channels, or phases along w
-  Index runs;      ///< pieces of memory that a tile's outputs are
+  Index together;   ///< outputs in a row that a lane stores at once: channels, or phases along w
+  Index runs, run;  ///< pieces of memory that a tile's outputs are, and elements of one
   Index output_elements;
 
   // Weights, for a group block and a channel block.
@@ -246,10 +247,13 @@ struct Tiling {
   PHASECONV_FUNCTION Index tap(Index neighbour_number, Index phase_number) const;
 
   /// Steps of a batch, where weights come in pieces, of which a piece has whole ones: as many as
-  /// there are registers for the inputs of three batches beside the sums.
+  /// there are registers for the inputs of three batches beside the sums. Three warpgroups and more
+  /// have few, and then leave as many as they can to them.
   PHASECONV_FUNCTION int steps_together() const {
     const Index sums = sum_registers();
-    return int(most(least(kMostSteps, ((sums <= 64 ? 112 : 160) - sums) / batch_registers(1)), 1));
+    const Index all = units > 2 ? TeamRegisters(int(units), 1, 1).consumer - kOtherRegisters
+                                : (sums <= 64 ? 112 : 160);
+    return int(most(least(kMostSteps, (all - sums) / batch_registers(1)), 1));
   }
   PHASECONV_FUNCTION Index sum_registers() const {
     return 4 * cell_tiles * sweep_tiles * (problem.split ? 2 : 1);

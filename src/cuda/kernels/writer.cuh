@@ -1,7 +1,6 @@
 // The way of a block's sums to memory. They meet in shared memory, where the outputs of a box lie
 // as they will in memory: at the same offset modulo a sector, and without gaps wherever the box
-// covers an axis. Then whole runs are written, their aligned part in bulk (sm_90 and later) or in
-// 16-byte stores, the few elements before and after it one by one. Every output is written once.
+// covers an axis. Then whole runs are written. Every output is written once.
 #pragma once
 
 namespace phaseconv {
@@ -63,36 +62,15 @@ struct Writer {
   /// since the last write.
   template <class Team = AllThreads<Plan>>
   __device__ __forceinline__ void store() const {
-    if constexpr (has_bulk_copies) {
-      // The first of a run's lanes asks for the bulk, all of them write the loose ends. Runs after
-      // each other go to different warps, as a warp's copies start one after the other.
-      constexpr int warps = Team::count / 32, lanes = run_lanes(Team::count);
-      static_assert(Team::count % 32 == 0);
-      const int lane = Team::number() % 32, own = lane % lanes;
-      for (int run = lane / lanes * warps + Team::number() / 32; run < all_runs;
-           run += Team::count / lanes) {
-        const Run at(*this, run);
-        if (own == 0 && at.middle > 0) {
-          bulk_copy_from_shared(at.to + at.head, at.from + at.head, at.middle * sizeof(Stored));
-        }
-#pragma unroll 1
-        for (int i = own; i < at.length - at.middle; i += lanes) {
-          const int loose = i < at.head ? i : i + at.middle;
-          at.to[loose] = at.from[loose];
-        }
-      }
-      commit_bulk_copies();
-    } else {
-      const int lane = Team::number() % 32;
-      for (int run = Team::number() / 32; run < all_runs; run += Team::count / 32) {
-        const Run at(*this, run);
-        if (lane < at.head) at.to[lane] = at.from[lane];
-        for (int i = at.head + lane * unit; i < at.head + at.middle; i += 32 * unit) {
-          *reinterpret_cast<float4*>(at.to + i) = *reinterpret_cast<const float4*>(at.from + i);
-        }
-        for (int i = at.head + at.middle + lane; i < at.length; i += 32) at.to[i] = at.from[i];
-      }
+    // Runs after each other go to different warps, as a warp's copies start one after the other.
+    constexpr int warps = Team::count / 32, lanes = run_lanes(Team::count);
+    static_assert(Team::count % 32 == 0);
+    const int lane = Team::number() % 32;
+    for (int number = lane / lanes * warps + Team::number() / 32; number < all_runs;
+         number += Team::count / lanes) {
+      run(number).write(lane % lanes, lanes);
     }
+    commit_bulk_copies();
   }
 
  private:
@@ -121,11 +99,13 @@ struct Writer {
   static constexpr int merged = int(tiling_of<Problem, Plan>().merged);
   /// Those of a whole box.
   static constexpr int all_runs = int(tiling_of<Problem, Plan>().runs);
-  /// Lanes for a run, at most as many as it can have loose ends: more where they would be idle.
+  static constexpr bool leaves_first =
+      leave_first(Problem::batch * tiling_of<Problem, Plan>().to_batch * Index(sizeof(Stored)),
+                  tiling_of<Problem, Plan>().run* Index(sizeof(Stored)));
+  /// Lanes for a run: one for each element that is not aligned, one for each end, or one.
   static __device__ constexpr int run_lanes(int threads) {
-    int lanes = 1;
-    while (lanes < 2 * unit && all_runs * 2 * lanes <= threads) lanes *= 2;
-    return lanes;
+    if (!has_bulk_copies) return 32;
+    return all_runs * 2 * unit <= threads ? 2 * unit : all_runs * 2 <= threads ? 2 : 1;
   }
   static __device__ __forceinline__ int extent(int axis) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
@@ -133,32 +113,20 @@ struct Writer {
                               last ? tile.out_h : tile.out_d, last ? tile.out_d : tile.out_c};
     return int(extents[axis]);
   }
-  /// What lies together in memory, and its part that starts and ends on 16 bytes; of length 0 where
-  /// this box has no such run.
-  struct Run {
-    Stored* to;
-    const Stored* from;
-    int length, head, middle;
-
-    __device__ __forceinline__ Run(const Writer& out, int number)
-        : to(out.output), from(out.staged), length(out.size(merged) * int(Writer::to(merged))) {
+  /// What lies together in memory; of length 0 where this box has no such run.
+  __device__ __forceinline__ Run<Stored, leaves_first> run(int number) const {
+    int length = size(merged) * int(to(merged));
+    Index memory = 0;
+    int shared = 0;
 #pragma unroll
-      for (int axis = merged + 1; axis < 4; ++axis) {
-        const int at = axis == 3 ? number : number % extent(axis);
-        if (axis < 3) number /= extent(axis);
-        if (at >= out.size(axis)) length = 0;
-        to += at * Writer::to(axis);
-        from += at * Writer::from(axis);
-      }
-      head = int(least((unit - beyond<unit>(to)) % unit, length));
-      middle = (length - head) / unit * unit;
+    for (int axis = merged + 1; axis < 4; ++axis) {
+      const int at = axis == 3 ? number : number % extent(axis);
+      if (axis < 3) number /= extent(axis);
+      if (at >= size(axis)) length = 0;
+      memory += at * to(axis);
+      shared += at * from(axis);
     }
-  };
-
-  /// Elements since the last one that lies at a multiple of so many.
-  template <int elements>
-  static __device__ __forceinline__ int beyond(const Stored* pointer) {
-    return int(reinterpret_cast<unsigned long long>(pointer) / sizeof(Stored) % elements);
+    return {output + memory, staged + shared, length};
   }
 };
 
