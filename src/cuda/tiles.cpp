@@ -84,10 +84,14 @@ std::string does_not_fit(const Machine& machine) {
 
 namespace {
 
-/// Sizes of a block along an axis: all cells, or powers of two.
+/// Sizes of a block along an axis: powers of two, and what divides all cells.
 std::vector<Index> sizes_up_to(Index cells, Index most) {
   std::vector<Index> sizes;
-  for (Index size = 1; size < std::min(cells, most); size *= 2) sizes.push_back(size);
+  for (Index size = 1; size < std::min(cells, most); ++size) {
+    if (cells % size == 0 || std::has_single_bit(static_cast<unsigned long long>(size))) {
+      sizes.push_back(size);
+    }
+  }
   sizes.push_back(std::min(cells, most));
   return sizes;
 }
