@@ -6,8 +6,11 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +47,11 @@ class Carried:
 
 
 class Check:
-    def __init__(self, carried: Carried, device: str, limit: float, output: Path):
+    def __init__(
+        self, carried: Carried, device: str, limit: float, output: Path, jobs: int | None = None
+    ):
         self.carried = carried
+        self.jobs = jobs or min(os.cpu_count() or 1, 8)  # steps at a time that time nothing
         self.output = output  # written after each step: a check that is stopped leaves it
         self.device = device
         self.deadline = time.monotonic() + limit
@@ -63,6 +69,29 @@ class Check:
             **{key: value for keys in GROUPS.values() for key, value in keys.items()},
             "steps": [],
         }
+        self._writing = threading.Lock()
+
+    def together(
+        self, group: str, key: str, works: Sequence[tuple[str, Callable[[list[Any]], None]]]
+    ) -> None:
+        """Steps that time nothing, several at a time. Each puts its rows into a list of its own;
+        the document has them in the order of the steps."""
+        found: list[list[Any]] = [[] for _ in works]
+
+        def one(work: Callable[[list[Any]], None], rows: list[Any]) -> None:
+            try:
+                work(rows)
+            finally:
+                with self._writing:
+                    self.document[key] = [row for rows in found for row in rows]
+
+        with ThreadPoolExecutor(self.jobs) as pool:
+            steps = [
+                pool.submit(self.step, group, name, partial(one, work, rows))
+                for (name, work), rows in zip(works, found, strict=True)
+            ]
+        for step in steps:
+            step.result()
 
     def step(self, group: str, name: str, work: Callable[[], None]) -> None:
         """Does the work; its failure is this step's result and stops no other."""
@@ -78,8 +107,9 @@ class Check:
             print(f"  {name}: {error}", file=sys.stderr, flush=True)
         seconds = round(time.monotonic() - start, 2)
         row = {"group": group, "name": name, "error": error, "seconds": seconds}
-        self.document["steps"].append(row)
-        environment.write_json(self.output, self.document)
+        with self._writing:
+            self.document["steps"].append(row)
+            environment.write_json(self.output, self.document)
 
     @property
     def seconds_left(self) -> float:

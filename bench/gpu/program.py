@@ -74,24 +74,31 @@ def plans(check: Check, group: str) -> list[str]:
 
 
 def verify(check: Check) -> None:
-    devices = [(check.device, plan, 90) for plan in plans(check, "verify")]
+    devices = [(check.device, plan) for plan in plans(check, "verify")]
     if check.device != "cpu":
-        devices.append(("cpu", "", 40))
-    for device, plan, limit in devices:
-        for suite in ("smoke", "edge"):
-            for mode in ("random", "exact", "special"):
-                work = partial(verify_suite, check, device, plan, suite, mode, limit)
-                check.step("verify", f"verify {device} {plan}{suite} {mode}", work)
+        devices.append(("cpu", ""))
+    works = [
+        (
+            f"verify {device} {plan}{suite} {mode}",
+            partial(verify_suite, check, device, plan, suite, mode),
+        )
+        for device, plan in devices
+        for suite in ("edge", "smoke")  # what takes longest first
+        for mode in ("random", "exact", "special")
+    ]
+    check.together("verify", "verify", works)
     check.step("verify", "verify the first problem", partial(verify_first, check))
 
 
-def verify_suite(check: Check, device: str, plan: str, suite: str, mode: str, limit: float) -> None:
+def verify_suite(
+    check: Check, device: str, plan: str, suite: str, mode: str, rows: list[Any]
+) -> None:
     command = ["verify", "--suite", suite_file(suite), "--device", device]
     command += ["--plan", plan] if plan else []
     command += [f"--{mode}"] if mode != "random" else []
     row = {"device": device, "plan": plan or "the planner's", "suite": suite, "mode": mode}
-    row |= summary(check.phaseconv(command, limit).document())
-    check.document["verify"].append(row)
+    row |= summary(check.phaseconv(command, 180).document())
+    rows.append(row)
     require_all(row, plan)
 
 
@@ -142,22 +149,24 @@ def verify_first(check: Check) -> None:
 
 
 def repeat(check: Check) -> None:
-    for plan in plans(check, "repeat"):
-        problem_list = ["--suite", suite_file("smoke")]
-        check.step("repeat", f"repeat {plan}smoke", partial(repeat_all, check, plan, problem_list))
-    # One that fills the GPU.
-    large = [FIRST_PROBLEM.replace("n4", "n1")]
-    check.step("repeat", f"repeat {large[0]}", partial(repeat_all, check, "", large))
+    large = FIRST_PROBLEM.replace("n4", "n1")  # fills the GPU
+    smoke = ["--suite", suite_file("smoke")]
+    works = [(f"repeat {large}", partial(repeat_all, check, "", [large]))]
+    works += [
+        (f"repeat {plan}smoke", partial(repeat_all, check, plan, smoke))
+        for plan in plans(check, "repeat")
+    ]
+    check.together("repeat", "repeat", works)
 
 
-def repeat_all(check: Check, plan: str, problem_list: list[str | Path]) -> None:
+def repeat_all(check: Check, plan: str, problem_list: list[str | Path], rows: list[Any]) -> None:
     command = ["verify", *problem_list, "--device", check.device, "--runs", str(REPEATED_RUNS)]
     command += ["--plan", plan] if plan else []
-    found = summary(check.phaseconv(command, 120).document())
+    found = summary(check.phaseconv(command, 240).document())
     row = {"plan": plan or "the planner's", "problems": str(problem_list[-1]).split("/")[-1]}
     row["runs"] = REPEATED_RUNS
     row |= {key: found[key] for key in ("checked", "passed", "failed", "unsupported", "failures")}
-    check.document["repeat"].append(row)
+    rows.append(row)
     require_all(row, plan)
 
 
@@ -165,13 +174,15 @@ def repeat_all(check: Check, plan: str, problem_list: list[str | Path]) -> None:
 
 
 def sanitizer(check: Check) -> None:
-    for plan in plans(check, "sanitizer"):
-        for tool in ("memcheck", "racecheck", "synccheck"):
-            work = partial(sanitize, check, tool, plan, "edge", 120)
-            check.step("sanitizer", f"{tool} {plan}edge", work)
+    works = [
+        (f"{tool} {plan}edge", partial(sanitize, check, tool, plan, "edge"))
+        for plan in plans(check, "sanitizer")
+        for tool in ("memcheck", "racecheck", "synccheck")
+    ]
+    check.together("sanitizer", "sanitizer", works)
 
 
-def sanitize(check: Check, tool: str, plan: str, suite: str, limit: float) -> None:
+def sanitize(check: Check, tool: str, plan: str, suite: str, rows: list[Any]) -> None:
     toolkit = os.environ.get("CUDA_PATH", "/usr/local/cuda")
     places = [os.environ.get("PATH", ""), f"{toolkit}/bin"]
     binary = shutil.which("compute-sanitizer", path=os.pathsep.join(places))
@@ -181,11 +192,11 @@ def sanitize(check: Check, tool: str, plan: str, suite: str, limit: float) -> No
     command += [check.carried.program, "verify", "--device", check.device]
     command += ["--suite", suite_file(suite)]
     command += ["--plan", plan] if plan else []
-    done = check.run(command, limit)
+    done = check.run(command, 300)
     row = sanitized(done, refusals=bool(plan))
     count = len(problems.read_suite(suite_file(suite)))
     about = {"tool": tool, "plan": plan or "the planner's", "suite": suite, "problems": count}
-    check.document["sanitizer"].append(about | row)
+    rows.append(about | row)
     if row["report"]:
         raise Failed(f"exit code {done.code}, {row['errors']} errors")
 

@@ -376,6 +376,12 @@ constexpr Measured kMeasured[] = {
      "1.08x over "
      "phase_wgmma:cells64,threads512,box3x6x48,lead1x0x1,block8,columns64,groups1,inputs8,"
      "buffers1,resident1"},
+    {"sm_90a", "n8,ic48,oc48,i64x64x64,k3,cl",
+     "phase_stream:cells64,threads256,box2x2x16,block48,columns48,groups1,inputs8,buffers2,"
+     "slots4,resident2",
+     "1.15x over "
+     "phase_stream:cells128,threads384,box3x1x66,block48,columns48,groups1,inputs8,buffers2,"
+     "slots3,resident1"},
     {"sm_90a", "n8,ic48,oc48,i64x64x64,k3,f16",
      "phase_wgmma:cells256,threads384,box2x4x66,block48,columns48,groups1,inputs8,buffers1,"
      "resident1",

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
@@ -207,6 +208,25 @@ def test_a_failed_step_stops_no_other(checking):
     written = json.loads(checking.output.read_text())
     assert written["steps"] == checking.document["steps"]
     assert not written["finished"]
+
+
+def test_steps_together_keep_their_order(checking):
+    second_is_done = threading.Event()
+
+    def first(rows):
+        assert second_is_done.wait(60)
+        rows.append({"row": 1})
+        raise check.Failed("wrong")
+
+    def second(rows):
+        rows.append({"row": 2})
+        second_is_done.set()
+
+    checking.jobs = 2
+    checking.together("verify", "verify", [("first", first), ("second", second)])
+    assert checking.document["verify"] == [{"row": 1}, {"row": 2}]
+    errors = {step["name"]: step["error"] for step in checking.document["steps"]}
+    assert errors == {"first": "Failed: wrong", "second": ""}
 
 
 def test_summary_of_verify_and_what_it_asks():
