@@ -30,6 +30,10 @@ GROUPS: dict[str, dict[str, Any]] = {
 }
 
 
+Rows = list[dict[str, Any]]
+Steps = Sequence[tuple[str, Callable[[Rows], None]]]  # names, and what puts rows into a list
+
+
 class Failed(Exception):
     """A check that ran and did not pass; what it found is in the document."""
 
@@ -71,27 +75,25 @@ class Check:
         }
         self._writing = threading.Lock()
 
-    def together(
-        self, group: str, key: str, works: Sequence[tuple[str, Callable[[list[Any]], None]]]
-    ) -> None:
-        """Steps that time nothing, several at a time. Each puts its rows into a list of its own;
-        the document has them in the order of the steps."""
-        found: list[list[Any]] = [[] for _ in works]
+    def together(self, group: str, key: str, chains: Sequence[Steps]) -> None:
+        """Chains of steps that time nothing, several chains at a time. Each step puts its rows into
+        a list of its own; the document has them in the order of the steps."""
+        works = [work for chain in chains for work in chain]
+        found: dict[str, Rows] = {name: [] for name, _ in works}
 
-        def one(work: Callable[[list[Any]], None], rows: list[Any]) -> None:
+        def one(name: str, work: Callable[[Rows], None]) -> None:
             try:
-                work(rows)
+                work(found[name])
             finally:
                 with self._writing:
-                    self.document[key] = [row for rows in found for row in rows]
+                    self.document[key] = [row for rows in found.values() for row in rows]
+
+        def follow(chain: Steps) -> None:
+            for name, work in chain:
+                self.step(group, name, partial(one, name, work))
 
         with ThreadPoolExecutor(self.jobs) as pool:
-            steps = [
-                pool.submit(self.step, group, name, partial(one, work, rows))
-                for (name, work), rows in zip(works, found, strict=True)
-            ]
-        for step in steps:
-            step.result()
+            list(pool.map(follow, chains))
 
     def step(self, group: str, name: str, work: Callable[[], None]) -> None:
         """Does the work; its failure is this step's result and stops no other."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from common import FIRST_PROBLEM, ROOT, Done, environment, problems, run
 
-from .check import Check, Failed
+from .check import Check, Failed, Rows
 
 FAILURES_IN_FULL = 200
 REPEATED_RUNS = 100
@@ -77,22 +77,23 @@ def verify(check: Check) -> None:
     devices = [(check.device, plan) for plan in plans(check, "verify")]
     if check.device != "cpu":
         devices.append(("cpu", ""))
-    works = [
-        (
-            f"verify {device} {plan}{suite} {mode}",
-            partial(verify_suite, check, device, plan, suite, mode),
-        )
+    # The modes of a plan share what the first one compiles; what takes longest comes first.
+    chains = [
+        [
+            (
+                f"verify {device} {plan}{suite} {mode}",
+                partial(verify_suite, check, device, plan, suite, mode),
+            )
+            for mode in ("random", "exact", "special")
+        ]
+        for suite in ("edge", "smoke")
         for device, plan in devices
-        for suite in ("edge", "smoke")  # what takes longest first
-        for mode in ("random", "exact", "special")
     ]
-    check.together("verify", "verify", works)
+    check.together("verify", "verify", chains)
     check.step("verify", "verify the first problem", partial(verify_first, check))
 
 
-def verify_suite(
-    check: Check, device: str, plan: str, suite: str, mode: str, rows: list[Any]
-) -> None:
+def verify_suite(check: Check, device: str, plan: str, suite: str, mode: str, rows: Rows) -> None:
     command = ["verify", "--suite", suite_file(suite), "--device", device]
     command += ["--plan", plan] if plan else []
     command += [f"--{mode}"] if mode != "random" else []
@@ -151,15 +152,15 @@ def verify_first(check: Check) -> None:
 def repeat(check: Check) -> None:
     large = FIRST_PROBLEM.replace("n4", "n1")  # fills the GPU
     smoke = ["--suite", suite_file("smoke")]
-    works = [(f"repeat {large}", partial(repeat_all, check, "", [large]))]
-    works += [
-        (f"repeat {plan}smoke", partial(repeat_all, check, plan, smoke))
+    chains = [[(f"repeat {large}", partial(repeat_all, check, "", [large]))]]
+    chains += [
+        [(f"repeat {plan}smoke", partial(repeat_all, check, plan, smoke))]
         for plan in plans(check, "repeat")
     ]
-    check.together("repeat", "repeat", works)
+    check.together("repeat", "repeat", chains)
 
 
-def repeat_all(check: Check, plan: str, problem_list: list[str | Path], rows: list[Any]) -> None:
+def repeat_all(check: Check, plan: str, problem_list: list[str | Path], rows: Rows) -> None:
     command = ["verify", *problem_list, "--device", check.device, "--runs", str(REPEATED_RUNS)]
     command += ["--plan", plan] if plan else []
     found = summary(check.phaseconv(command, 240).document())
@@ -174,15 +175,15 @@ def repeat_all(check: Check, plan: str, problem_list: list[str | Path], rows: li
 
 
 def sanitizer(check: Check) -> None:
-    works = [
-        (f"{tool} {plan}edge", partial(sanitize, check, tool, plan, "edge"))
+    chains = [
+        [(f"{tool} {plan}edge", partial(sanitize, check, tool, plan, "edge"))]
         for plan in plans(check, "sanitizer")
         for tool in ("memcheck", "racecheck", "synccheck")
     ]
-    check.together("sanitizer", "sanitizer", works)
+    check.together("sanitizer", "sanitizer", chains)
 
 
-def sanitize(check: Check, tool: str, plan: str, suite: str, rows: list[Any]) -> None:
+def sanitize(check: Check, tool: str, plan: str, suite: str, rows: Rows) -> None:
     toolkit = os.environ.get("CUDA_PATH", "/usr/local/cuda")
     places = [os.environ.get("PATH", ""), f"{toolkit}/bin"]
     binary = shutil.which("compute-sanitizer", path=os.pathsep.join(places))

@@ -223,10 +223,11 @@ def test_steps_together_keep_their_order(checking):
         second_is_done.set()
 
     checking.jobs = 2
-    checking.together("verify", "verify", [("first", first), ("second", second)])
-    assert checking.document["verify"] == [{"row": 1}, {"row": 2}]
+    third = ("third", lambda rows: rows.append({"row": 3}))
+    checking.together("verify", "verify", [[("first", first), third], [("second", second)]])
+    assert checking.document["verify"] == [{"row": 1}, {"row": 3}, {"row": 2}]
     errors = {step["name"]: step["error"] for step in checking.document["steps"]}
-    assert errors == {"first": "Failed: wrong", "second": ""}
+    assert errors == {"first": "Failed: wrong", "second": "", "third": ""}
 
 
 def test_summary_of_verify_and_what_it_asks():
