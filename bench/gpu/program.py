@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,23 @@ def prepare_all(check: Check) -> None:
 
 
 # --- times without PyTorch ------------------------------------------------------------------------
+
+
+def compile_ahead(check: Check, suite: Path, types: list[str]) -> None:
+    """What a bench runs, by several processes: one after the other it takes as long as the rest."""
+    wanted = [
+        f"{text},{kind},{layout}"
+        for text, _ in problems.read_suite(suite)
+        for kind in types
+        for layout in problems.LAYOUTS
+    ]
+
+    def some(first: int) -> None:
+        command = ["bench", *wanted[first :: check.jobs], "--device", check.device]
+        check.phaseconv([*command, "--repeats", "1"], 240)
+
+    with ThreadPoolExecutor(check.jobs) as pool:
+        list(pool.map(some, range(min(check.jobs, len(wanted)))))
 
 
 def bench(check: Check, suite: Path, types: list[str]) -> None:
