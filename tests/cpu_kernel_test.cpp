@@ -62,6 +62,9 @@ constexpr Shape shapes[] = {
     {"ic2,oc3,i2x3x4,k2,s3,op2", "output padding past the last tap"},
     {"n2,ic6,oc32,g2,i2x3x13,k2x1x3,s2x1x3,bias", "kernel = stride, groups of whole vectors"},
     {"ic300,oc80,i3x5,k2,s2", "kernel = stride, many channels"},
+    {"ic3,oc32,i2x9x15,k3x2x7,p0x0x2", "rows enough for tiles along h, at both ends of w"},
+    {"ic70,oc16,i3x7x5,k3x5x5,bias", "and more taps than are worked out at a time elsewhere"},
+    {"ic3,oc19,i2x6x9,k3,s2,d3,p1,op1,bias", "and dilated"},
 };
 
 std::vector<std::string> types_and_layouts() {
@@ -77,12 +80,13 @@ class CpuKernel : public testing::TestWithParam<std::tuple<std::string, const ch
     o.threads = 2;
     return o;
   }
-  /// The families "groups", "pairs", "rows" and "straight" are for some problems alone.
+  /// Some families are for some problems alone.
   bool has_plan(const Problem& problem) const {
     const cpu::Kernels& kernels = cpu::kernels(options().instruction_set);
     return options().plan == "pairs"      ? cpu::pairs_refusal(problem, kernels.lanes).empty()
            : options().plan == "rows"     ? cpu::rows_refusal(problem).empty()
            : options().plan == "straight" ? cpu::straight_refusal(problem, kernels.lanes).empty()
+           : options().plan == "turned"   ? cpu::turned_refusal(problem, kernels.lanes).empty()
            : options().plan == "groups"
                ? problem.in_channels == problem.groups && problem.out_channels == problem.groups
                : true;
@@ -132,7 +136,8 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
   for (const char* text :
        {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
         "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl", "ic3,oc13,i2x5x24,k2,s2,bias",
-        "ic70,oc13,i2x3x67,k4x5x4,s1x3x2,p1x0x1,bias", "ic6,oc96,g2,i2x5x13,k2,s2,bias,cl"}) {
+        "ic130,oc35,i2x6x11,k4,s2,p1,bias", "ic70,oc13,i2x3x67,k4x5x4,s1x3x2,p1x0x1,bias",
+        "ic6,oc96,g2,i2x5x13,k2,s2,bias,cl"}) {
     const Problem problem = parse(text);
     if (!has_plan(problem)) continue;
     for (const Candidate& candidate : candidates(problem, machine, backend.families())) {
@@ -168,17 +173,20 @@ TEST_P(CpuKernel, SaysWhichInstructionSetRan) {
   const TransposedConvolution conv =
       prepare(parse(options().plan == "pairs"      ? "ic2,oc2,g2,i8,k2,s2"
                     : options().plan == "straight" ? "ic2,oc16,i8,k2,s2,cl"
+                    : options().plan == "turned"   ? "ic2,oc4,g2,i9,k3,s2"
                                                    : "ic2,oc2,g2,i9,k3,s2"),
               Device::cpu(), options());
   EXPECT_EQ(conv.backend(), "cpu " + options().instruction_set);
   EXPECT_TRUE(conv.plan().starts_with(options().plan)) << conv.plan();
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    , CpuKernel,
-    testing::Combine(testing::ValuesIn(cpu::instruction_sets()),
-                     testing::Values("cells", "channels", "groups", "pairs", "rows", "straight")),
-    [](const auto& one) { return std::get<0>(one.param) + "_" + std::get<1>(one.param); });
+INSTANTIATE_TEST_SUITE_P(, CpuKernel,
+                         testing::Combine(testing::ValuesIn(cpu::instruction_sets()),
+                                          testing::Values("cells", "channels", "groups", "pairs",
+                                                          "rows", "straight", "turned")),
+                         [](const auto& one) {
+                           return std::get<0>(one.param) + "_" + std::get<1>(one.param);
+                         });
 
 TEST(CpuInstructionSet, BestIsTakenAndTheBaselineIsThere) {
   const std::vector<std::string> sets = cpu::instruction_sets();
@@ -343,9 +351,9 @@ TEST(CpuPlan, FollowsTheLayout) {
   const auto family = [](const char* text) {
     const std::string plan = prepare(parse(text), Device::cpu()).plan();
     // The same lanes.
-    return plan.starts_with("straight") ? "chann"
-           : plan.starts_with("rows")   ? "cells"
-                                        : plan.substr(0, 5);
+    return plan.starts_with("straight") || plan.starts_with("turned") ? "chann"
+           : plan.starts_with("rows")                                 ? "cells"
+                                                                      : plan.substr(0, 5);
   };
   EXPECT_EQ(family("n1,ic32,oc32,g4,i32x64x128,k3,s2,p1"), "cells");
   EXPECT_EQ(family("n1,ic64,oc32,i64x64x64,k2,s2"), "pairs");

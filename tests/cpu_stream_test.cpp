@@ -34,6 +34,8 @@ TEST(CpuStream, OutputsMayBeginAnywhere) {
       {"rows", first},
       {"rows", "ic3,oc5,i20x33x67,k3,s2,p1,bias"},
       {"channels", first},
+      {"turned", first},
+      {"turned", "ic3,oc5,i20x33x67,k3,s2,p1,bias"},
       {"straight", "ic3,oc32,i10x40x40,k2,s2,bias,cl"},
       {"straight", "ic3,oc48,i10x30x31,k3,s2,p1,bias,cl"}};
   for (const auto& [plan, text] : plans) {

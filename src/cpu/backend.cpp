@@ -105,7 +105,9 @@ class CpuBackend : public Backend {
     m.registers = k.registers;
     m.cache_bytes = cache_bytes();
     m.copy_bytes_per_second = std::min(bytes_per_unit * m.units, bytes_at_most);
-    m.fma_flops_per_second = core_rate(k, m.units) * m.units;
+    const auto [flops, cycles] = core_rates(k, m.units);
+    m.fma_flops_per_second = flops * m.units;
+    m.fmas_per_cycle = flops / cycles < 3 * static_cast<double>(k.lanes) ? 1 : 2;
     return m;
   }
 
@@ -157,23 +159,24 @@ class CpuBackend : public Backend {
   }
 
  private:
-  /// The multiply-adds of a thread while all of them multiply, for the planner: what a clock is
-  /// worth differs by a third from machine to machine, and two threads may share a core. Measured
-  /// once (2 ms), so that a process always plans alike. The median of long rounds: the fastest of
-  /// short ones is now a half and now all of what the core does then.
-  static double core_rate(const cpu::Kernels& k, int threads) {
+  /// The multiply-adds of a thread while all of them multiply, for the planner, and its cycles:
+  /// what a clock is worth differs by a third from machine to machine, and two threads may share a
+  /// core. Measured once (3 ms), so that a process always plans alike. The medians of long rounds:
+  /// the fastest of short ones is now a half and now all of what the core does then.
+  static std::pair<double, double> core_rates(const cpu::Kernels& k, int threads) {
     static std::mutex lock;
-    static std::map<std::pair<const cpu::Kernels*, int>, double> rates;
+    static std::map<std::pair<const cpu::Kernels*, int>, std::pair<double, double>> rates;
     const std::lock_guard guard(lock);
-    const auto [found, missing] = rates.emplace(std::pair(&k, threads), 0);
+    const auto [found, missing] =
+        rates.emplace(std::pair(&k, threads), std::pair<double, double>());
     if (missing) {
       constexpr Index rounds = 9;
-      std::vector<double> measured(static_cast<std::size_t>(rounds * threads));
+      std::vector<double> flops(static_cast<std::size_t>(rounds * threads)), cycles(flops);
       const auto measure = [&](Index thread) {
         for (Index i = 0; i < rounds; ++i) {
-          const Clock::time_point start = Clock::now();
-          const double flops = burn(k, 100'000);
-          measured[static_cast<std::size_t>(thread * rounds + i)] = flops / seconds_since(start);
+          const auto at = static_cast<std::size_t>(thread * rounds + i);
+          flops[at] = rate_of([&] { return burn(k, 100'000); });
+          cycles[at] = rate_of([] { return count_cycles(100'000); });
         }
       };
       {  // threads of its own: the caller's pool may give this problem fewer
@@ -181,11 +184,34 @@ class CpuBackend : public Backend {
         for (Index thread = 1; thread < threads; ++thread) others.emplace_back(measure, thread);
         measure(0);
       }
-      const auto median = measured.begin() + rounds * threads / 2;
-      std::ranges::nth_element(measured, median);
-      found->second = *median;
+      for (std::vector<double>* all : {&flops, &cycles}) {
+        std::ranges::nth_element(*all, all->begin() + rounds * threads / 2);
+      }
+      const auto median = static_cast<std::size_t>(rounds * threads / 2);
+      found->second = {flops[median], cycles[median]};
     }
     return found->second;
+  }
+
+  template <class Work>
+  static double rate_of(Work work) {
+    const Clock::time_point start = Clock::now();
+    const double done = work();
+    return done / seconds_since(start);
+  }
+
+  /// Additions that wait for each other: one a cycle. Returns how many.
+  static double count_cycles(Index repeats) {
+    std::uintptr_t sum = 0;
+    for (Index i = 0; i < repeats; ++i) {
+      sum += static_cast<std::uintptr_t>(i);
+#if defined(__GNUC__)
+      asm volatile("" : "+r"(sum));
+#endif
+    }
+    volatile std::uintptr_t keep = sum;
+    static_cast<void>(keep);
+    return static_cast<double>(repeats);
   }
 
   static double copy_rate(const cpu::Kernels& k, const ParallelFor& parallel) {

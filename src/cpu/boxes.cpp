@@ -239,7 +239,7 @@ std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine&
     }
     return list;
   }
-  if (plan.family == "straight") {
+  if (plan.family == "straight" || plan.family == "turned") {
     for (const Index cells : straight_cells) {
       for (const bool by_channels : {false, true}) {
         list.push_back(Boxer(plan, problem, machine).choose_straight(cells, by_channels));

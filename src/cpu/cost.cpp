@@ -9,13 +9,13 @@
 namespace phaseconv::cpu {
 namespace {
 
-// In cycles of a core that issues two vector multiply-adds and two loads in each. Fitted to 860
+// In cycles of a core that issues as many vector loads as multiply-adds, one or two. Fitted to 860
 // plans (36 layers, both layouts, float32, one thread of a Zen 5 with AVX-512) of which 93% are
 // then predicted within 30%; docs/planning.md has more. All are costs beside the multiply-adds.
 constexpr double latency = 5;        ///< of a multiply-add, and one
 constexpr double apart = 1.05;       ///< times, where the vectors of a tile lie far apart
 constexpr double tile_start = 6;     ///< a register tile, for each share of the input channels
-constexpr double tile_tap = 2;       ///< and for each tap of it, but with one input channel
+constexpr double tile_tap = 2;       ///< and for each tap of it
 constexpr double phase_start = 800;  ///< a phase of a plane: its taps, and cold caches
 constexpr double task_start = 200;
 constexpr double staged_vector = 3;     ///< copied as it lies
@@ -35,27 +35,29 @@ constexpr double output_line = 11;       ///< past the caches
 constexpr double pairs_tile_start = 30;
 constexpr double plane_start = 800;
 constexpr double pairs_input_line = 3;
-constexpr double pairs_output_line = 1;
+constexpr double pairs_output_line = 10;
 
 // `rows`: a tile with its stores, a tap of it, and a row of outputs.
 constexpr double rows_latency = 5;
-constexpr double rows_tile_start = 30;
+constexpr double rows_tile_start = 15;
 constexpr double rows_tap = 2;
-constexpr double rows_start = 30;
-constexpr double rows_output_line = 3;
+constexpr double rows_start = 15;
+constexpr double rows_input_line = 25;
+constexpr double rows_output_line = 12;
 
 // So does `straight`. Its tiles of 8 sums took no more than their multiply-adds.
 constexpr double straight_latency = 4;
 constexpr double straight_tile_start = 30;
 constexpr double straight_phase_start = 100;
+constexpr double straight_row_start = 80;  ///< for each share of the input channels
 constexpr double straight_input_line = 3;
 constexpr double straight_cached_line = 25;  ///< not past the caches: read before it is written
 constexpr double straight_output_line = 20;  ///< written alone; two neighbours cost as in `pairs`
 
 constexpr double kept_share = 0.9;  ///< of the second-level cache, while other data go through it
 
-constexpr double line = 16;         ///< floats
-constexpr double near_weights = 4;  ///< so many second-level caches
+constexpr double line = 16;          ///< floats
+constexpr double near_weights = 12;  ///< so many second-level caches
 
 double real(Index value) { return static_cast<double>(value); }
 
@@ -76,7 +78,7 @@ void for_shares(Index extent, Index tile, F f) {
 
 /// The register tiles of one phase, for a plane of cells and a block of channels.
 struct TileCost {
-  explicit TileCost(const Tiling& t) {
+  TileCost(const Tiling& t, double each) {
     const bool along_cells = t.lanes == Lanes::cells;
     const Index flat = (t.box[1] - 1) * (t.box[2] + t.window[2] - 1) + t.box[2];
     const Index vectors = ceil_div(along_cells ? flat : t.block, t.vector_lanes);
@@ -85,13 +87,14 @@ struct TileCost {
         const double sums = real(a * b);
         // Vectors of cells begin anywhere, so that most cross a cache line, and lie a channel's
         // plane apart. Those of weights come from the second-level cache, for every tile again.
-        const double loads = t.lanes == Lanes::groups ? sums + real(b)
-                             : along_cells            ? real(a) + (t.depth == 1 ? 2 : 2.5) * real(b)
-                             : !t.staged              ? real(a + b)
-                                                      : std::max(real(a + b), 2.8 * real(b));
+        const double single = real(a) / 2, vector = each * real(b);
+        const double loads = t.lanes == Lanes::groups ? 1.4 * (each * sums + vector)
+                             : along_cells            ? single + (t.depth == 1 ? 2 : 2.5) * vector
+                             : !t.staged              ? single + vector
+                                                      : std::max(single + vector, 2.8 * vector);
         const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
-        const double least = t.path == Path::straight ? straight_latency : latency;
-        cycles += real(na * nb) * std::max({sums / 2, loads / 2, least}) * strided;
+        const double least = t.at_once() ? straight_latency : latency;
+        cycles += real(na * nb) * std::max({sums * each, loads, least}) * strided;
         count += real(na * nb);
       });
     };
@@ -118,9 +121,14 @@ double weight_line_cycles(const Problem& problem, const Machine& machine) {
   return bytes <= near_weights * real(machine.cache_bytes) ? weight_line : weight_line_far;
 }
 
+/// The taps that meet an input, of those that the cells of an axis have.
+double reached_share(const Phases& axis) {
+  return real(axis.pairs()) / real(axis.cells() * axis.axis.kernel);
+}
+
 /// Of all tasks together, the multiplications.
-double multiply_cycles(const Problem& problem, const Tiling& t) {
-  const TileCost tiles(t);
+double multiply_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
+  const TileCost tiles(t, 1 / machine.fmas_per_cycle);
   // Over all boxes: planes of cells with one of their taps, and with one of their phases.
   // The last box is often a smaller one.
   const auto share = [](Index all, Index size) { return real(all) / real(size); };
@@ -129,14 +137,19 @@ double multiply_cycles(const Problem& problem, const Tiling& t) {
   const double rows = t.phase_rows() ? real(t.phases[2].count()) : 1;
   const double taps =
       boxes / rows * real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel);
+  // Those with the input staged at once leave out taps that don't reach it.
+  const double reached = !t.at_once() ? 1
+                         : t.box[1] < least_lines
+                             ? reached_share(t.phases[1])
+                             : reached_share(t.phases[1]) * reached_share(t.phases[2]);
   const double phases =
       boxes / rows * real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
   const double shares = real(ceil_div(t.depth, std::min(t.depth_at_once, t.part_depth)));
-  const double start = t.path == Path::straight ? straight_tile_start : tile_start;
-  const double phase = t.path == Path::straight ? straight_phase_start : phase_start;
-  return taps *
-             (real(t.depth) * tiles.cycles + shares * tiles.count * (t.depth > 1 ? tile_tap : 0)) +
-         phases * (shares * tiles.count * start + phase);
+  const double start = t.at_once() ? straight_tile_start : tile_start;
+  const double each_row = t.at_once() ? straight_row_start * real(t.box[1]) : 0;
+  const double phase = t.at_once() ? straight_phase_start : phase_start;
+  return taps * reached * (real(t.depth) * tiles.cycles + shares * tiles.count * tile_tap) +
+         phases * (shares * (tiles.count * start + each_row) + phase);
 }
 
 /// Staging, and whatever else has to come from beyond the second-level cache.
@@ -156,7 +169,7 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
 
   const double weights = real(problem.kernel_positions() * t.depth * t.block);
   const double kept = 4 * (weights + real(t.staged_floats() + t.sums_floats()));
-  const double times = real(t.path == Path::straight ? t.tasks : t.tasks * t.box[0]);
+  const double times = real(t.at_once() ? t.tasks : t.tasks * t.box[0]);
   const double weight_lines = keeps(machine, kept) ? 0 : times * weights / line;
   return staging + weight_lines * weight_line_cycles(problem, machine) +
          real(problem.input_elements() * t.blocks) / line *
@@ -195,12 +208,13 @@ double output_cycles(const Problem& problem, const Tiling& t) {
 }
 
 /// All of a layer by `pairs`.
-double pairs_cycles(const Problem& problem, const Tiling& t) {
+double pairs_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
+  const double each = 1 / machine.fmas_per_cycle;
   double tiles = 0, multiply_adds = 0;
   for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
     for_tiles(ceil_div(t.box[1] * t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
-      const double loads = 2 * real(a) + 2.5 * real(b);
-      multiply_adds += real(na * nb) * std::max({real(a * b), loads / 2, latency});
+      const double loads = real(a) + 2.5 * each * real(b);
+      multiply_adds += real(na * nb) * std::max({2 * each * real(a * b), loads, latency});
       tiles += real(na * nb);
     });
   });
@@ -222,13 +236,12 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
   }
   // Of one row of outputs, and one tap along d and h. A single multiply-add a tap waits for none.
   double tiles = 0, multiply_adds = 0;
-  const double least = t.depth > 1 ? rows_latency : 0;
+  const double least = t.depth > 1 ? rows_latency : 0, each = 1 / machine.fmas_per_cycle;
   for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
     for_shares(ceil_div(t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
-      const double sums = real(a * b), loads = (t.depth > 1 ? 2.9 : 2) * real(b);
-      multiply_adds +=
-          real(na * nb) * (both * std::max({sums, real(a) + loads / 2, least}) +
-                           alone * std::max({sums / 2, real(a) / 2 + loads / 2, least}));
+      const double sums = each * real(a * b), loads = (t.depth > 1 ? 2.9 : 2) * each * real(b);
+      multiply_adds += real(na * nb) * (both * std::max({2 * sums, real(a) + loads, least}) +
+                                        alone * std::max({sums, real(a) / 2 + loads, least}));
       tiles += real(na * nb);
     });
   });
@@ -248,7 +261,7 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
          taps * (multiply_adds * real(t.depth) + tiles * (both + alone) * rows_tap) +
          rows * (tiles * rows_tile_start + rows_start) + real(t.tasks) * task_start +
          staged / real(t.vector_lanes) * staged_vector +
-         real(problem.input_elements() * t.blocks) / line * pairs_input_line +
+         real(problem.input_elements() * t.blocks) / line * rows_input_line +
          outputs / line * rows_output_line;
 }
 
@@ -256,16 +269,18 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Tiling t(problem, plan, machine.vector_lanes);
-  const double cycles = t.path == Path::pairs ? pairs_cycles(problem, t)
+  const double cycles = t.path == Path::pairs ? pairs_cycles(problem, machine, t)
                         : t.path == Path::rows
                             ? rows_cycles(problem, machine, t)
-                            : multiply_cycles(problem, t) + input_cycles(problem, machine, t) +
-                                  output_cycles(problem, t) + real(t.tasks) * task_start;
+                            : multiply_cycles(problem, machine, t) +
+                                  input_cycles(problem, machine, t) + output_cycles(problem, t) +
+                                  real(t.tasks) * task_start;
   // The last turn may leave some threads without a task.
   const double units =
       std::max(real(t.tasks) / std::max(real(ceil_div(t.tasks, machine.units)), 1.0), 1.0);
   const double cycles_per_second =
-      machine.fma_flops_per_second / (4 * real(t.vector_lanes * machine.units));
+      machine.fma_flops_per_second /
+      (2 * machine.fmas_per_cycle * real(t.vector_lanes * machine.units));
   return std::max(cycles / (cycles_per_second * units),
                   problem.bytes() / machine.copy_bytes_per_second);
 }

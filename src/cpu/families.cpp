@@ -72,16 +72,18 @@ std::vector<Plan> row_plans(const Problem& problem, const Machine& machine) {
   return interleaved("rows", problem, machine, ceil_div(problem.axes[2].output(), Index{2}));
 }
 
-std::vector<Plan> straight_plans(const Problem& problem, const Machine& machine) {
+/// Of the families that stage a box at once.
+template <std::string (*why_not)(const Problem&, Index)>
+std::vector<Plan> at_once(const char* family, const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
-  if (!straight_refusal(problem, machine.vector_lanes).empty()) return list;
+  if (!why_not(problem, machine.vector_lanes).empty()) return list;
   const Index most_rows = std::min<Index>(max_rows, problem.phases()[2].cells());
-  const Index most_vectors = problem.out_channels_per_group() / machine.vector_lanes;
+  const Index most_vectors = ceil_div(problem.out_channels_per_group(), machine.vector_lanes);
   for (Index rows = 1; rows <= most_rows; ++rows) {
     for (Index vectors = 1; vectors <= std::min<Index>(max_vectors, most_vectors); ++vectors) {
       if (!fits(rows, vectors, machine.registers)) break;
       Plan plan;
-      plan.family = "straight";
+      plan.family = family;
       plan.channel_tile = vectors;
       plan.cell_tile = rows;
       for (const Plan& boxed : boxes(plan, problem, machine)) {
@@ -92,12 +94,21 @@ std::vector<Plan> straight_plans(const Problem& problem, const Machine& machine)
   return list;
 }
 
+std::vector<Plan> straight_plans(const Problem& problem, const Machine& machine) {
+  return at_once<straight_refusal>("straight", problem, machine);
+}
+
+std::vector<Plan> turned_plans(const Problem& problem, const Machine& machine) {
+  return at_once<turned_refusal>("turned", problem, machine);
+}
+
 std::string too_many_sums(const Machine& machine) {
   return "its sums need more than " + std::to_string(machine.registers) + " vector registers";
 }
 
-std::string refusal_of_straight(const Problem& problem, const Machine& machine, const Plan& plan) {
-  if (std::string reason = straight_refusal(problem, machine.vector_lanes); !reason.empty()) {
+template <std::string (*why_not)(const Problem&, Index)>
+std::string refusal_of(const Problem& problem, const Machine& machine, const Plan& plan) {
+  if (std::string reason = why_not(problem, machine.vector_lanes); !reason.empty()) {
     return reason;
   }
   return fits(plan.cell_tile, plan.channel_tile, machine.registers) ? "" : too_many_sums(machine);
@@ -144,7 +155,9 @@ const std::vector<Family>& families() {
       {"rows", "as cells, two phases interleaved in registers: stride 2 along w, channels first",
        &row_plans, &offer_one<refusal_of_rows, seconds>},
       {"straight", "as channels, from registers to the output: channels last", &straight_plans,
-       &offer_one<refusal_of_straight, seconds>},
+       &offer_one<refusal_of<straight_refusal>, seconds>},
+      {"turned", "as channels, turned in registers: many channels, channels first", &turned_plans,
+       &offer_one<refusal_of<turned_refusal>, seconds>},
   };
   return list;
 }

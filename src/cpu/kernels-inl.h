@@ -35,9 +35,35 @@ HWY_INLINE void KeepInRegister([[maybe_unused]] Vector& v) {
 /// them (2 x 4 sums: 9.9 to 6.4 cycles a tap); and that with a scalar for every column.
 enum class Kind { any, single, elementwise };
 
+/// Cells are rows of a tile and channels its columns; here each channel's cells go side by side.
+template <int kRows, int kVectors>
+HWY_INLINE void StoreTurned(const Vector (&sum)[kRows][kVectors], float* to, Index pitch) {
+  const Floats f;
+#if HWY_TARGET == HWY_SCALAR
+  for (int a = 0; a < kRows; ++a) {
+    for (int b = 0; b < kVectors; ++b) hn::StoreU(sum[a][b], f, to + b * pitch + a);
+  }
+#else
+#pragma GCC unroll 8
+  for (int b = 0; b < kVectors; ++b) {
+#pragma GCC unroll 8
+    for (int a = 0; a < kRows; a += 4) {
+      float* const at = to + b * kLanes * pitch + a;
+      const Vector first = sum[a][b];
+      const Vector second = sum[a + 1 < kRows ? a + 1 : a][b];
+      const Vector third = sum[a + 2 < kRows ? a + 2 : a][b];
+      const Vector fourth = sum[a + 3 < kRows ? a + 3 : a][b];
+      TransposeBlocks(f, first, second, third, fourth, [=](Index i, Vector v) {
+        StoreBlocks(Floats(), v, at + i * pitch, 4 * pitch);
+      });
+    }
+  }
+#endif
+}
+
 template <Kind kKind, int kRows, int kVectors>
 HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const float* all_vectors,
-                             const float* start, float* sums) {
+                             const float* start, float* sums, float* turned) {
   const Floats f;
   Vector sum[kRows][kVectors];
 #pragma GCC unroll 8
@@ -98,6 +124,9 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
       }
     }
   }
+  if constexpr (kKind == Kind::any) {
+    if (p.turned != nullptr) return StoreTurned<kRows, kVectors>(sum, turned, p.turned_pitch);
+  }
 #pragma GCC unroll 8
   for (int a = 0; a < kRows; ++a) {
 #pragma GCC unroll 8
@@ -115,9 +144,9 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
 template <Kind kKind, int kRows, int kVectors>
 void MultiplyTile(const Product& p) {
   for (Index n = 0; n < p.repeats; ++n) {
-    MultiplyOnce<kKind, kRows, kVectors>(p, p.scalars + n * p.scalar_repeat,
-                                         p.vectors + n * p.vector_repeat,
-                                         p.start + n * p.start_repeat, p.sums + n * p.sums_repeat);
+    MultiplyOnce<kKind, kRows, kVectors>(
+        p, p.scalars + n * p.scalar_repeat, p.vectors + n * p.vector_repeat,
+        p.start + n * p.start_repeat, p.sums + n * p.sums_repeat, p.turned + n * p.turned_repeat);
   }
 }
 

@@ -40,10 +40,15 @@ struct Product {
   const float* start = nullptr;
   bool start_along = false;
   Index start_row = 0;
-  bool stream = false;  ///< the sums go past the caches: whole vectors (`Kernels::multiply` alone)
+  // Of `Kernels::multiply` alone:
+  bool stream = false;  ///< the sums go past the caches: whole vectors
+  /// Not null: they go to turned[b * turned_pitch + a] instead, and something to the next places up
+  /// to a multiple of four of a.
+  float* turned = nullptr;
+  Index turned_pitch = 0;
   // The same again `repeats` times, each time this much further on.
   Index repeats = 1;
-  Index scalar_repeat = 0, vector_repeat = 0, sums_repeat = 0, start_repeat = 0;
+  Index scalar_repeat = 0, vector_repeat = 0, sums_repeat = 0, start_repeat = 0, turned_repeat = 0;
 };
 using Multiply = void (*)(const Product&);
 

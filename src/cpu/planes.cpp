@@ -217,16 +217,17 @@ class Worker {
     product.channels = channels;
     product.depth_begin = part.depth_begin;
     product.depth = part.depth;
-    product.cell_begin = (in_rows.begin - cell[1]) * row_pitch + begin;
     if (cells_in_columns) {
       product.cells = flat(in_rows.end - in_rows.begin);
     } else {
       product.cells = in_row.end - in_row.begin;
       product.stretches = in_rows.end - in_rows.begin;
       product.stretch_step = row_pitch;
+      product.sums_stretch = row_pitch * t.columns;
     }
     product.phases = rows;
-    product.sums = sum(rh, rw);
+    const Index first_cell = (in_rows.begin - cell[1]) * row_pitch + begin;
+    product.sums = sum(rh, rw) + first_cell * (cells_in_columns ? 1 : t.columns);
     product.sums_row = t.phase_rows() ? t.rows * t.columns : t.columns;
     Tap taps[tap_capacity];  // weights count in taps of one tile, the staged input in positions
     Index count = 0;

@@ -264,26 +264,43 @@ HWY_INLINE hn::Vec<D> LoadBlocks(D d, const float* from, Index step) {
   }
 }
 
-/// As many rows as a vector has lanes, four columns.
+/// The same, to such places.
 template <class D>
-HWY_INLINE void TransposeFour(D d, const float* from, Index from_pitch, float* to, Index to_pitch) {
+HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, float* to, Index step) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    hn::StoreU(v, d, to);
+  } else {
+    const hn::Half<D> half;
+    constexpr auto blocks = static_cast<Index>(hn::MaxLanes(hn::Half<D>()) / 4);
+    StoreBlocks(half, hn::LowerHalf(half, v), to, step);
+    StoreBlocks(half, hn::UpperHalf(half, v), to + blocks * step, step);
+  }
+}
+
+/// Transposes the blocks of four floats that lie at the same place in the four vectors: calls
+/// store(i, vector) for each i, with the floats i of the blocks.
+template <class D, typename Store>
+HWY_INLINE void TransposeBlocks(D d, hn::Vec<D> a, hn::Vec<D> b, hn::Vec<D> c, hn::Vec<D> e,
+                                Store store) {
   const hn::RepartitionToWide<hn::RebindToUnsigned<D>> pairs;
-  const Index step = 4 * from_pitch;
-  const auto a = LoadBlocks(d, from, step);
-  const auto b = LoadBlocks(d, from + from_pitch, step);
-  const auto c = LoadBlocks(d, from + 2 * from_pitch, step);
-  const auto e = LoadBlocks(d, from + 3 * from_pitch, step);
   const auto lower = hn::BitCast(pairs, hn::InterleaveLower(d, a, b));
   const auto upper = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
   const auto next_lower = hn::BitCast(pairs, hn::InterleaveLower(d, c, e));
   const auto next_upper = hn::BitCast(pairs, hn::InterleaveUpper(d, c, e));
-  const auto store = [&](Index column, auto v) {
-    hn::StoreU(hn::BitCast(d, v), d, to + column * to_pitch);
+  store(0, hn::BitCast(d, hn::InterleaveLower(pairs, lower, next_lower)));
+  store(1, hn::BitCast(d, hn::InterleaveUpper(pairs, lower, next_lower)));
+  store(2, hn::BitCast(d, hn::InterleaveLower(pairs, upper, next_upper)));
+  store(3, hn::BitCast(d, hn::InterleaveUpper(pairs, upper, next_upper)));
+}
+
+/// As many rows as a vector has lanes, four columns.
+template <class D>
+HWY_INLINE void TransposeFour(D d, const float* from, Index from_pitch, float* to, Index to_pitch) {
+  const auto load = [&](Index row) {
+    return LoadBlocks(d, from + row * from_pitch, 4 * from_pitch);
   };
-  store(0, hn::InterleaveLower(pairs, lower, next_lower));
-  store(1, hn::InterleaveUpper(pairs, lower, next_lower));
-  store(2, hn::InterleaveLower(pairs, upper, next_upper));
-  store(3, hn::InterleaveUpper(pairs, upper, next_upper));
+  TransposeBlocks(d, load(0), load(1), load(2), load(3),
+                  [&](Index i, auto v) { hn::StoreU(v, d, to + i * to_pitch); });
 }
 
 /// Whole vectors of rows from row `r` on; returns the first row that is left.

@@ -10,8 +10,11 @@
 
 namespace phaseconv::cpu {
 
+constexpr Index least_lines = 4;  ///< of a box, for register tiles along h
+
 /// Why not; empty: it can be computed so, with vectors of so many lanes.
 std::string straight_refusal(const Problem& problem, Index vector_lanes);
+std::string turned_refusal(const Problem& problem, Index vector_lanes);
 
 /// Whether the register tiles of a tiling write whole cache lines, once: those may go past the
 /// caches.

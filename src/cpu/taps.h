@@ -14,6 +14,7 @@ struct TapRun {
   Index tap = 0;
   Index shift = 0;
   Index count = 0;
+  friend bool operator==(const TapRun&, const TapRun&) = default;
 };
 
 inline TapRun taps_of(const Phases& phases, Index phase) {

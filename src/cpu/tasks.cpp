@@ -20,6 +20,7 @@ void run_tasks(const Tiling& tiling, const Kernels& kernels, const void* input, 
     case Path::pairs:
       return run(run_pairs);
     case Path::straight:
+    case Path::turned:
       return run(run_straight);
   }
 }

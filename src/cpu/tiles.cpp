@@ -22,6 +22,7 @@ class Tiles {
     p.tap_count = w.tap_count;
     p.sums_row = w.sums_row;
     p.stream = w.stream;
+    p.turned_pitch = w.turned_pitch;
     p.start_along = !cells_in_columns;
     p.start_row = cells_in_columns && !t.phase_rows() ? 1 : 0;
     const Index depth = t.lanes == Lanes::groups ? 1 : w.depth;
@@ -33,15 +34,14 @@ class Tiles {
         const Index some = std::min(t.vector_tile, vectors - v);
         if (rows <= t.row_tile && w.stretches == 1 && v == 0 && whole_vectors > 0) {
           // There is one tile of rows: the vector tiles in one go.
-          tile(p, i, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
+          tile(p, i, 0, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
           v = whole_vectors - t.vector_tile;
           continue;
         }
         for (Index n = 0; n < w.stretches; ++n) {
-          const Index row = n * w.stretch_step;
           for (const Share& share : shares) {
             if (share.count == 0) continue;
-            tile(p, i, row + share.first, share.size, v, some, share.count, false);
+            tile(p, i, n, share.first, share.size, v, some, share.count, false);
           }
         }
       }
@@ -57,10 +57,10 @@ class Tiles {
         {{0, t.row_tile, whole}, {whole * t.row_tile, rows % t.row_tile, rows % t.row_tile > 0}}};
   }
 
-  /// Multiplies from input channel `i` on `repeats` register tiles, the first one at row `row` and
-  /// vector `vector`, the next ones beside it along the vectors or along the rows.
-  void tile(Product p, Index i, Index row, Index rows, Index vector, Index vectors, Index repeats,
-            bool along_vectors) const {
+  /// Multiplies from input channel `i` on `repeats` register tiles, the first one at row `row` of a
+  /// stretch and vector `vector`, the next ones beside it along the vectors or along the rows.
+  void tile(Product p, Index i, Index stretch, Index row, Index rows, Index vector, Index vectors,
+            Index repeats, bool along_vectors) const {
     const Index column = vector * t.vector_lanes;
     const Index next_row = along_vectors ? 0 : rows;
     const Index next_column = along_vectors ? vectors * t.vector_lanes : 0;
@@ -69,10 +69,14 @@ class Tiles {
     const Index weight_step = t.problem.kernel_positions() * t.depth;  // for one more channel
     const float* tile_weights =
         w.weights + t.weight_offset(w.group, first) + (w.depth_begin + i) * width;
-    p.sums = w.sums + w.cell_begin * (cells_in_columns ? 1 : t.columns) + row * p.sums_row + column;
-    const float* input = w.staged->data + i * w.staged->channel_step;
+    p.sums = w.sums + stretch * w.sums_stretch + row * p.sums_row + column;
+    const float* input = w.staged->data + (w.staged_begin + i) * w.staged->channel_step;
     p.repeats = repeats;
     p.sums_repeat = next_row * p.sums_row + next_column;
+    if (w.turned != nullptr && i + p.depth == w.depth) {
+      p.turned = w.turned + stretch * w.turned_stretch + column * w.turned_pitch + row;
+      p.turned_repeat = next_column * w.turned_pitch + next_row;
+    }
     if (p.start != nullptr) {
       p.start += cells_in_columns ? row * p.start_row : column;
       p.start_repeat = cells_in_columns ? next_row * p.start_row : next_column;
@@ -90,36 +94,40 @@ class Tiles {
       p.vector_repeat = next_column;
     } else {
       const Index elementwise = t.lanes == Lanes::groups ? 1 : 0;
-      p.scalars = input + row * w.staged->position_step + elementwise * column;
+      const Index position = stretch * w.stretch_step + row * w.cell_step;
+      p.scalars = input + position * w.staged->position_step + elementwise * column;
       p.scalar_tap = w.staged->position_step;
-      p.scalar_row = w.staged->position_step;
+      p.scalar_row = w.cell_step * w.staged->position_step;
       p.scalar_next = 1;
-      p.scalar_repeat = next_row * w.staged->position_step + elementwise * next_column;
+      p.scalar_repeat = next_row * p.scalar_row + elementwise * next_column;
       p.vectors = tile_weights;
       p.vector_tap = t.depth * width;
       p.vector_next = width;
       p.vector_repeat = next_column * weight_step;
     }
     if (w.finite || w.staged->inside) {
-      const auto& table = t.lanes == Lanes::groups ? k.multiply_elementwise
-                          : t.depth == 1           ? k.multiply_single
-                                                   : k.multiply;
+      const auto& table = t.lanes == Lanes::groups  ? k.multiply_elementwise
+                          : t.depth > 1 || p.turned ? k.multiply
+                                                    : k.multiply_single;
       table[rows - 1][vectors - 1](p);
       w.ahead->worked(repeats * rows * vectors * p.tap_count * p.depth);
       return;
     }
     for (Index r = 0; r < repeats; ++r) {
-      multiply_inside(p, rows, vectors * t.vector_lanes, row + r * next_row,
+      multiply_inside(p, rows, vectors * t.vector_lanes,
+                      stretch * w.stretch_step + (row + r * next_row) * w.cell_step,
                       column + r * next_column);
       p.scalars += p.scalar_repeat;
       p.vectors += p.vector_repeat;
       p.sums += p.sums_repeat;
       p.start += p.start_repeat;
+      p.turned += p.turned_repeat;
     }
   }
 
   /// For weights with Inf or NaN at the ends of the input: leaves out what lies outside of it.
-  void multiply_inside(const Product& p, Index rows, Index columns, Index row, Index column) const {
+  void multiply_inside(const Product& p, Index rows, Index columns, Index position,
+                       Index column) const {
     for (Index a = 0; p.start != nullptr && a < rows; ++a) {
       for (Index c = 0; c < columns; ++c) {
         p.sums[a * p.sums_row + c] = p.start[p.start_along ? c : a * p.start_row];
@@ -130,8 +138,9 @@ class Tiles {
       const float* vectors = p.vectors + p.taps[tap].vector * p.vector_tap;
       for (Index a = 0; a < rows; ++a) {
         for (Index c = 0; c < columns; ++c) {
-          if (!w.staged->holds(cells_in_columns ? p.taps[tap].vector + column + c
-                                                : p.taps[tap].scalar + row + a)) {
+          if (!w.staged->holds(cells_in_columns
+                                   ? p.taps[tap].vector + column + c
+                                   : p.taps[tap].scalar + position + a * w.cell_step)) {
             continue;
           }
           const Index elementwise = t.lanes == Lanes::groups ? c : 0;
@@ -141,6 +150,11 @@ class Tiles {
                    vectors[i * p.vector_next + c];
           }
         }
+      }
+    }
+    for (Index a = 0; p.turned != nullptr && a < rows; ++a) {
+      for (Index c = 0; c < columns; ++c) {
+        p.turned[c * p.turned_pitch + a] = p.sums[a * p.sums_row + c];
       }
     }
   }

@@ -16,15 +16,20 @@ struct PhaseProduct {
   const float* starts = nullptr;   ///< what each channel's sum starts as; null: it goes on
   Index group = 0;
   Index channel = 0, channels = 0;   ///< output channels of the group: the first, how many
-  Index depth_begin = 0, depth = 0;  ///< input channels of the group, of which the first is staged
-  /// Of the flattened plane: stretches of cells, the first one, and from one to the next.
-  Index cell_begin = 0, cells = 0, stretches = 1, stretch_step = 0;
+  Index depth_begin = 0, depth = 0;  ///< input channels of the group
+  Index staged_begin = 0;            ///< where the first of them is staged
+  /// Stretches of cells, and from one cell and stretch to the next: in staged positions, and in
+  /// floats of the sums.
+  Index cells = 0, stretches = 1;
+  Index cell_step = 1, stretch_step = 0, sums_stretch = 0, turned_stretch = 0;
   Index phases = 1;           ///< along w: more than one with Tiling::phase_rows
   const Tap* taps = nullptr;  ///< weights in taps, staged input in positions
   Index tap_count = 0;
-  float* sums = nullptr;       ///< of the first phase, of the first cell of the plane
-  Index sums_row = 0;          ///< from cell to cell, channel to channel, or phase to phase
-  bool stream = false;         ///< they go past the caches
+  float* sums = nullptr;    ///< of the first phase, of the first cell
+  Index sums_row = 0;       ///< from cell to cell, channel to channel, or phase to phase
+  bool stream = false;      ///< they go past the caches
+  float* turned = nullptr;  ///< not null: not to `sums` but turned, each channel's cells together
+  Index turned_pitch = 0;   ///< from channel to channel
   ReadAhead* ahead = nullptr;  ///< goes on meanwhile
 };
 

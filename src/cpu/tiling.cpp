@@ -25,13 +25,16 @@ constexpr Index most_sums = Index{1} << 16;
 
 Lanes lanes_of(const Plan& plan) {
   if (plan.family == "groups") return Lanes::groups;
-  return plan.family == "channels" || plan.family == "straight" ? Lanes::channels : Lanes::cells;
+  const bool channels =
+      plan.family == "channels" || plan.family == "straight" || plan.family == "turned";
+  return channels ? Lanes::channels : Lanes::cells;
 }
 
 Path path_of(const Plan& plan) {
   if (plan.family == "rows") return Path::rows;
   if (plan.family == "pairs") return Path::pairs;
-  return plan.family == "straight" ? Path::straight : Path::planes;
+  if (plan.family == "straight") return Path::straight;
+  return plan.family == "turned" ? Path::turned : Path::planes;
 }
 
 }  // namespace
@@ -80,18 +83,18 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
   part_depth = std::clamp(part_floats / positions(), Index{1}, depth);
   if (can_cut()) {
     if (plan.input_block > 0) part_depth = std::min(plan.input_block, depth);
-    if (path == Path::straight) part_depth = depth;
+    if (at_once()) part_depth = depth;
     if (part_depth < depth) {
       part_depth = std::max(part_depth / depth_at_once, Index{1}) * depth_at_once;
     }
   }
   // A sum of one tap: the order is the same.
-  if (path == Path::straight && taps == 1) depth_at_once = part_depth = depth;
+  if (at_once() && taps == 1) depth_at_once = part_depth = depth;
   if (path == Path::pairs) part_depth = depth;
   parts = ceil_div(depth, part_depth);
   for (std::size_t a = 0; a < 3; ++a) parts *= window[a] == 1 ? phases[a].max_shift() + 1 : 1;
 
-  slots = window[0] + (path == Path::straight ? box[0] - 1 : 0);
+  slots = window[0] + (at_once() ? box[0] - 1 : 0);
   // The cells of neighbouring outputs may be neighbours too.
   const Index row = box[2] + window[2] - (path == Path::rows ? 0 : 1);
   const Index plane = (box[1] + window[1] - 1) * row;
@@ -148,6 +151,10 @@ Index Tiling::staged_floats() const {
 Index Tiling::sums_floats() const {
   if (path == Path::pairs || path == Path::straight) return 0;
   if (path == Path::rows) return block * rows_pitch();
+  if (path == Path::turned) {  // of a register tile's channels, or of a plane, a channel's outputs
+    const Index outputs = box[1] * box[2] * phases[1].count() * phases[2].count();
+    return round_up(std::max(box[0] * box[1] * box[2] * weight_tile(), outputs + vector_lanes), 16);
+  }
   return round_up(phase_block[0] * phase_block[1] * rows * columns, Index{16});
 }
 
@@ -157,7 +164,15 @@ Index Tiling::rows_pitch() const {
   return (ceil_div(outputs + beyond, 16) | 1) * 16;       // an odd number of lines, as above
 }
 
+Index Tiling::turned_row() const { return round_up(box[2], 4) + 4; }
+
+Index Tiling::turned_pitch() const {
+  const Index outputs = phases[1].count() * phases[2].count() * turned_phase();
+  return (ceil_div(outputs, 16) | 1) * 16;  // an odd number of lines, as above
+}
+
 Index Tiling::turned_floats() const {
+  if (path == Path::turned) return weight_tile() * turned_pitch();
   if (!output_first || lanes == Lanes::cells) return 0;
   return round_up(phase_block[0] * phase_block[1] * vector_lanes * round_up(rows, vector_lanes),
                   16);

@@ -44,6 +44,7 @@ enum class Path {
   rows,      ///< rows of outputs are put together in registers, kept, then written: rows.h
   pairs,     ///< so they are, and written from there: pairs.h
   straight,  ///< sums are outputs already: straight.h
+  turned,    ///< they are turned in registers, kept, then written: straight.h
 };
 
 /// With one output channel a group, neighbouring taps along w that share their input feed
@@ -72,6 +73,7 @@ struct Tiling {
   std::array<Phases, 3> phases;
   Lanes lanes;
   Path path;
+  bool at_once() const { return path == Path::straight || path == Path::turned; }
   bool staged;  ///< or the input is read as it lies
   Index vector_lanes;
   Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
@@ -107,8 +109,8 @@ struct Tiling {
   bool can_cut() const;
 
   // The staged input keeps the planes that the shifts along d reach, plane d in slot d modulo
-  // `slots`, so that the next plane of cells needs one more; Path::straight keeps those of the
-  // whole box. A slot is
+  // `slots`, so that the next plane of cells needs one more; with `at_once` those of the whole box
+  // are kept. A slot is
   //   lanes over cells: [part_depth][staged_pitch >= positions of a plane]
   //   else:             [positions of a plane][staged_pitch >= channels]
   Index slots;
@@ -126,6 +128,11 @@ struct Tiling {
   Index sums_floats() const;
   /// Path::rows: of the outputs of a plane of the box, what one channel takes.
   Index rows_pitch() const;
+  // Path::turned: outputs of one plane phase of the box, for each channel of a register tile, for
+  // each phase along h and w, for each row of cells.
+  Index turned_row() const;
+  Index turned_phase() const { return box[0] * box[1] * turned_row(); }
+  Index turned_pitch() const;
 
   // Packed weights: a header, then for each group, tile of output channels and tap, as float32,
   // [depth][channels of the tile]; with lanes over channels the last tile is padded to whole

@@ -53,6 +53,7 @@ struct Machine {
   Index cache_bytes = 0;             ///< second-level cache of a CPU core
   Index shared_bytes = 0;            ///< shared memory of a GPU block, at most
   double tf32_flops_per_second = 0;  ///< of tensor cores as warps drive them; 16-bit: twice that
+  double fmas_per_cycle = 2;         ///< vector multiply-adds that a CPU core begins in a cycle
 };
 
 /// One way to do it, with what it is expected to take or why it cannot be taken.
