@@ -15,6 +15,8 @@ struct Rows {
 };
 
 class Stager {
+  static constexpr Index at_once = 16;  ///< runs that are transposed together
+
  public:
   Stager(const Tiling& tiling, const Kernels& kernels, const Staged& staged, Index depth,
          float* run)
@@ -23,9 +25,13 @@ class Stager {
   void copy(const Rows& r, float* to) const {
     if (t_.input_first) {
       if (s_.position_step == 1) return copy_along_w(r, to);
-      for (Index y = 0; y < r.rows; ++y) {
-        across(r.from + y * r.row_step * size_, r.channel_step, depth_, r.positions,
-               to + y * s_.row * s_.position_step, s_.position_step);
+      // A few channels at a time, so that their rows follow each other.
+      for (Index c = 0; c < depth_; c += at_once) {
+        for (Index y = 0; y < r.rows; ++y) {
+          across(r.from + (c * r.channel_step + y * r.row_step) * size_, r.channel_step,
+                 std::min(at_once, depth_ - c), r.positions,
+                 to + y * s_.row * s_.position_step + c, s_.position_step);
+        }
       }
     } else if (s_.position_step == 1) {
       for (Index y = 0; y < r.rows; ++y) {
@@ -65,16 +71,18 @@ class Stager {
     }
   }
 
-  /// `rows` runs of `count` elements, `from_step` apart, to columns: to[j * to_step + row].
+  /// `rows` runs of `count` elements, `from_step` apart, to columns: to[j * to_step + row]. First
+  /// to a buffer: planes that lie a power of two apart share a few places of the caches, so that
+  /// lines would be gone before the next of their floats is read.
   void across(const std::byte* from, Index from_step, Index rows, Index count, float* to,
               Index to_step) const {
-    if (t_.problem.type == DataType::f32) {
+    if (t_.problem.type == DataType::f32 && !t_.input_first) {
       return k_.transpose(reinterpret_cast<const float*>(from), rows, count, from_step, to,
                           to_step);
     }
-    for (Index j = 0; j < count; j += run_capacity) {
-      const Index part = std::min(run_capacity, count - j);
-      const Index at_once = std::max(run_capacity / part, Index{1});
+    constexpr Index width = run_capacity / at_once;  // so that all the rows come together
+    for (Index j = 0; j < count; j += width) {
+      const Index part = std::min(width, count - j);
       for (Index r = 0; r < rows; r += at_once) {
         const Index some = std::min(at_once, rows - r);
         k_.load(t_.problem.type, from + (r * from_step + j) * size_, run_,
