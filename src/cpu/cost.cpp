@@ -76,6 +76,9 @@ void for_shares(Index extent, Index tile, F f) {
   }
 }
 
+/// Cells of which every phase is an output: what a row of them has, if it is taken by itself.
+Index cells_of_outputs(const Phases& axis) { return ceil_div(axis.axis.output(), axis.count()); }
+
 /// The register tiles of one phase, for a plane of cells and a block of channels.
 struct TileCost {
   TileCost(const Tiling& t, double each) {
@@ -87,9 +90,9 @@ struct TileCost {
         const double sums = real(a * b);
         // Vectors of cells begin anywhere, so that most cross a cache line, and lie a channel's
         // plane apart. Those of weights come from the second-level cache, for every tile again.
-        const double single = real(a) / 2, vector = each * real(b);
+        const double single = each * real(a), vector = each * real(b);
         const double loads = t.lanes == Lanes::groups ? 1.4 * (each * sums + vector)
-                             : along_cells            ? single + (t.depth == 1 ? 2 : 2.5) * vector
+                             : along_cells            ? single + 2.5 * vector
                              : !t.staged              ? single + vector
                                                       : std::max(single + vector, 2.8 * vector);
         const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
@@ -101,8 +104,7 @@ struct TileCost {
     if (along_cells) {
       for_tiles(t.phase_rows() ? t.phases[2].count() : t.block, t.row_tile, add);
     } else {  // row after row, each as many cells as outputs
-      const Index outputs = ceil_div(t.problem.axes[2].output(), t.phases[2].count());
-      for_shares(std::min(outputs, t.box[2]), t.row_tile,
+      for_shares(std::min(cells_of_outputs(t.phases[2]), t.box[2]), t.row_tile,
                  [&](Index a, Index na) { add(a, na * t.box[1]); });
     }
   }
@@ -121,9 +123,9 @@ double weight_line_cycles(const Problem& problem, const Machine& machine) {
   return bytes <= near_weights * real(machine.cache_bytes) ? weight_line : weight_line_far;
 }
 
-/// The taps that meet an input, of those that the cells of an axis have.
-double reached_share(const Phases& axis) {
-  return real(axis.pairs()) / real(axis.cells() * axis.axis.kernel);
+/// The taps that meet an input, of those that so many cells of an axis have.
+double reached_share(const Phases& axis, Index cells) {
+  return real(axis.pairs()) / real(cells * axis.axis.kernel);
 }
 
 /// Of all tasks together, the multiplications.
@@ -138,10 +140,11 @@ double multiply_cycles(const Problem& problem, const Machine& machine, const Til
   const double taps =
       boxes / rows * real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel);
   // Those with the input staged at once leave out taps that don't reach it.
-  const double reached = !t.at_once() ? 1
-                         : t.box[1] < least_lines
-                             ? reached_share(t.phases[1])
-                             : reached_share(t.phases[1]) * reached_share(t.phases[2]);
+  double reached = 1;
+  if (t.at_once()) reached *= reached_share(t.phases[1], t.phases[1].cells());
+  if (t.at_once() && t.box[1] >= least_lines) {
+    reached *= reached_share(t.phases[2], cells_of_outputs(t.phases[2]));
+  }
   const double phases =
       boxes / rows * real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
   const double shares = real(ceil_div(t.depth, std::min(t.depth_at_once, t.part_depth)));
@@ -213,7 +216,7 @@ double pairs_cycles(const Problem& problem, const Machine& machine, const Tiling
   double tiles = 0, multiply_adds = 0;
   for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
     for_tiles(ceil_div(t.box[1] * t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
-      const double loads = real(a) + 2.5 * each * real(b);
+      const double loads = each * (2 * real(a) + 2.5 * real(b));
       multiply_adds += real(na * nb) * std::max({2 * each * real(a * b), loads, latency});
       tiles += real(na * nb);
     });
@@ -239,9 +242,10 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
   const double least = t.depth > 1 ? rows_latency : 0, each = 1 / machine.fmas_per_cycle;
   for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
     for_shares(ceil_div(t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
-      const double sums = each * real(a * b), loads = (t.depth > 1 ? 2.9 : 2) * each * real(b);
-      multiply_adds += real(na * nb) * (both * std::max({2 * sums, real(a) + loads, least}) +
-                                        alone * std::max({sums, real(a) / 2 + loads, least}));
+      const double sums = each * real(a * b), single = each * real(a);
+      const double loads = (t.depth > 1 ? 2.9 : 1.2) * each * real(b);
+      multiply_adds += real(na * nb) * (both * std::max({2 * sums, 2 * single + loads, least}) +
+                                        alone * std::max({sums, single + loads, least}));
       tiles += real(na * nb);
     });
   });
