@@ -161,8 +161,9 @@ class CpuBackend : public Backend {
  private:
   /// The multiply-adds of a thread while all of them multiply, for the planner, and its cycles:
   /// what a clock is worth differs by a third from machine to machine, and two threads may share a
-  /// core. Measured once (3 ms), so that a process always plans alike. The medians of long rounds:
-  /// the fastest of short ones is now a half and now all of what the core does then.
+  /// core. Measured once (5 ms), so that a process always plans alike. Of long rounds, and of those
+  /// the upper quartiles: the fastest of short ones is now a half and now all of what the core does
+  /// then, and the median was half of it once, where a pool's threads had not yet gone to sleep.
   static std::pair<double, double> core_rates(const cpu::Kernels& k, int threads) {
     static std::mutex lock;
     static std::map<std::pair<const cpu::Kernels*, int>, std::pair<double, double>> rates;
@@ -170,7 +171,7 @@ class CpuBackend : public Backend {
     const auto [found, missing] =
         rates.emplace(std::pair(&k, threads), std::pair<double, double>());
     if (missing) {
-      constexpr Index rounds = 9;
+      constexpr Index rounds = 15;
       std::vector<double> flops(static_cast<std::size_t>(rounds * threads)), cycles(flops);
       const auto measure = [&](Index thread) {
         for (Index i = 0; i < rounds; ++i) {
@@ -184,11 +185,12 @@ class CpuBackend : public Backend {
         for (Index thread = 1; thread < threads; ++thread) others.emplace_back(measure, thread);
         measure(0);
       }
+      const Index quartile = rounds * threads * 3 / 4;
       for (std::vector<double>* all : {&flops, &cycles}) {
-        std::ranges::nth_element(*all, all->begin() + rounds * threads / 2);
+        std::ranges::nth_element(*all, all->begin() + quartile);
       }
-      const auto median = static_cast<std::size_t>(rounds * threads / 2);
-      found->second = {flops[median], cycles[median]};
+      const auto at = static_cast<std::size_t>(quartile);
+      found->second = {flops[at], cycles[at]};
     }
     return found->second;
   }
