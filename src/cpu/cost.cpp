@@ -9,9 +9,10 @@
 namespace phaseconv::cpu {
 namespace {
 
-// In cycles of a core that issues as many vector loads as multiply-adds, one or two. Fitted to 860
-// plans (36 layers, both layouts, float32, one thread of a Zen 5 with AVX-512) of which 93% are
-// then predicted within 30%; docs/planning.md has more. All are costs beside the multiply-adds.
+// In cycles of a core that begins as many vector loads as multiply-adds, one or two. Fitted to 860
+// plans (36 layers, both layouts, float32, one thread of a Zen 5 with AVX-512) of which 93% were
+// then predicted within 30%, and again in part on a Zen 4; docs/planning.md has more. All are costs
+// beside the multiply-adds.
 constexpr double latency = 5;        ///< of a multiply-add, and one
 constexpr double apart = 1.05;       ///< times, where the vectors of a tile lie far apart
 constexpr double tile_start = 6;     ///< a register tile, for each share of the input channels
