@@ -134,9 +134,9 @@ class Boxer {
     return plan_;
   }
 
-  /// With no sums in memory: all channels, and so many cells at a time, in about as many planes as
-  /// rows, so that few neighbours are staged twice. `by_channels`: more cells share the weights of
-  /// fewer channels, for layers whose weights take longer to read than anything else.
+  /// With the input staged at once: all channels, and so many cells at a time, in about as many
+  /// planes as rows, so that few neighbours are staged twice. `by_channels`: more cells share the
+  /// weights of fewer channels, for layers whose weights take longer to read than anything else.
   Plan choose_straight(Index cells, bool by_channels) {
     plan_.channel_block = channels_;
     plan_.box = {1, 1, share(phases_[2].cells(), cells, cell_unit_)};

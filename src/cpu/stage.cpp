@@ -29,8 +29,8 @@ class Stager {
       for (Index c = 0; c < depth_; c += at_once) {
         for (Index y = 0; y < r.rows; ++y) {
           across(r.from + (c * r.channel_step + y * r.row_step) * size_, r.channel_step,
-                 std::min(at_once, depth_ - c), r.positions,
-                 to + y * s_.row * s_.position_step + c, s_.position_step);
+                 std::min(at_once, depth_ - c), r.positions, to + y * s_.row * s_.position_step + c,
+                 s_.position_step);
         }
       }
     } else if (s_.position_step == 1) {

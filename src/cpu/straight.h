@@ -1,6 +1,8 @@
-// Channels last, float32: a register tile's sums are vectors of the output and go there when they
-// are complete; no sums are kept in memory. Where kernel = stride the input is read as it lies,
-// too.
+// A box whose input is staged at once, vectors of channels, all cells with a register tile's
+// weights. Path::straight, channels last and float32: a tile's sums are vectors of the output and
+// go there when they are complete; where kernel = stride the input is read as it lies, too.
+// Path::turned, channels first: they are turned in registers, and rows are put together and written
+// when all phases along h and w are there.
 #pragma once
 
 #include <string>

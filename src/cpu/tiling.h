@@ -73,7 +73,6 @@ struct Tiling {
   std::array<Phases, 3> phases;
   Lanes lanes;
   Path path;
-  bool at_once() const { return path == Path::straight || path == Path::turned; }
   bool staged;  ///< or the input is read as it lies
   Index vector_lanes;
   Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
@@ -87,6 +86,8 @@ struct Tiling {
 
   bool taps_w_first;
   bool phase_rows() const { return taps_w_first && lanes == Lanes::cells; }
+  /// Whether the input of a whole box is staged at once.
+  bool at_once() const { return path == Path::straight || path == Path::turned; }
 
   // A task, and how many there are.
   std::array<Index, 3> cells;  ///< along d, h, w; of Path::rows, w counts pairs of outputs
