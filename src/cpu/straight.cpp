@@ -294,9 +294,6 @@ class StraightWorker {
   ReadAhead ahead;
 };
 
-}  // namespace
-
-namespace {
 /// Why a box's input cannot be staged at once.
 std::string at_once_refusal(const Problem& problem, const char* family, Index lanes) {
   Plan plan;
@@ -307,6 +304,7 @@ std::string at_once_refusal(const Problem& problem, const char* family, Index la
   }
   return {};
 }
+
 }  // namespace
 
 std::string straight_refusal(const Problem& problem, Index lanes) {
