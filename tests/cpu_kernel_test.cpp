@@ -14,7 +14,6 @@
 #include "cpu/reference.h"
 #include "cpu/rows.h"
 #include "cpu/straight.h"
-#include "element.h"
 #include "phaseconv/convolution.h"
 
 namespace phaseconv {
