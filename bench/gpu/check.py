@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import Done, environment, run
+from common import ROOT, Done, environment, run
 
 #: What each group of steps writes into the document, empty until it runs. A group runs whole, so
 #: that parts of two runs can be put together (merge.py).
@@ -124,9 +124,8 @@ class Check:
         """0, 1 and 3 come with a document that says what was wrong; anything else raises."""
         done = self.run([self.carried.program, *arguments, "--json"], limit, **environment)
         if done.code is None:
-            raise TimeoutError(
-                f"stopped after {done.seconds:.0f} s: {' '.join(map(str, arguments))}"
-            )
+            asked = " ".join(map(str, arguments)).replace(f"{ROOT}/", "")
+            raise TimeoutError(f"stopped after {done.seconds:.0f} s: {asked}")
         if done.code not in (0, 1, 3) or not done.output.startswith("{"):
             raise RuntimeError(f"exit code {done.code}: {done.errors[-2000:]}")
         return done
