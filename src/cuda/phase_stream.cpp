@@ -17,40 +17,61 @@ constexpr Index kMostWarpgroups = 4;
 constexpr Index kMostCells = 512;
 constexpr Index kMostColumnTiles = 32;
 constexpr Index kMostStepsOfStage = 1024;
+constexpr Index kLeastPart = 32;  // columns; fewer take as long
 
-/// The steps of a stage in the order in which they are taken: sorted by their columns, cut into
-/// batches, and pieces of whole batches.
+/// The steps of a stage in the order in which they are taken: part by part, in each sorted by their
+/// columns, cut into batches, and pieces of whole batches.
 struct Stream {
   std::vector<Index> step;
+  std::vector<unsigned> tiles;  ///< column tiles that each is used for
   std::vector<StepBatch> batches;
   std::vector<Index> first_fragment;  ///< of each step, and behind the last one
-  std::vector<Index> pieces;          ///< the step that each begins with, and behind the last one
+  std::vector<Index> pieces;          ///< the use that each begins with, and behind the last one
 
-  explicit Stream(const Tiling& tile) : step(static_cast<std::size_t>(tile.steps)) {
-    std::vector<unsigned> tiles;  // of each step; those of a neighbour have the same
+  explicit Stream(const Tiling& tile) {
     std::vector<unsigned> of_neighbour(static_cast<std::size_t>(tile.neighbours));
+    std::vector<unsigned> of_step;  // those of a neighbour have the same
     for (Index at = 0; at < tile.steps; ++at) {
-      const auto neighbour = static_cast<std::size_t>(tile.k_neighbour(at * 8));
-      unsigned& own = of_neighbour[neighbour];
+      unsigned& own = of_neighbour[static_cast<std::size_t>(tile.k_neighbour(at * 8))];
       if (own == 0) own = tile.used_tiles(0, at);
-      tiles.push_back(own);
+      of_step.push_back(own);
     }
-    const auto used = [&](Index at) { return tiles[static_cast<std::size_t>(at)]; };
-    std::iota(step.begin(), step.end(), Index{0});
-    std::ranges::stable_sort(step, std::ranges::greater(), used);
-    const Index most = tile.weight_bytes / (32 * tile.lane_words * 4);  // fragments of a piece
-    const auto together = static_cast<std::size_t>(tile.steps_together());
-    Index in_piece = most;
     first_fragment.push_back(0);
-    for (std::size_t first = 0; first < step.size(); first += together) {
-      StepBatch batch = {0, 1, false, {}};
-      Index fragments = 0;
-      for (std::size_t at = first; at < std::min(first + together, step.size()); ++at) {
-        batch.tiles[batch.count++] = used(step[at]);
-        fragments += std::popcount(used(step[at]));
-        first_fragment.push_back(first_fragment[first] + fragments);
+    Index in_piece = piece_fragments(tile);
+    for (Index part = 0; part < tile.sweep_tiles / tile.part_tiles; ++part) {
+      const auto used = [&](Index at) {
+        return of_step[static_cast<std::size_t>(at)] & tile.tiles_of_part(part);
+      };
+      std::vector<Index> own;
+      for (Index at = 0; at < tile.steps; ++at) {
+        if (used(at) != 0) own.push_back(at);
       }
-      if (in_piece + fragments > most) {
+      std::ranges::stable_sort(own, std::ranges::greater(), used);
+      for (const Index at : own) {
+        step.push_back(at);
+        tiles.push_back(used(at));
+        first_fragment.push_back(first_fragment.back() + std::popcount(used(at)));
+      }
+      cut(tile, own.size(), in_piece);
+    }
+    pieces.push_back(static_cast<Index>(step.size()));
+  }
+  Index piece_count() const { return static_cast<Index>(pieces.size()) - 1; }
+
+ private:
+  static Index piece_fragments(const Tiling& tile) {
+    return tile.weight_bytes / (32 * tile.lane_words * 4);
+  }
+  /// The last steps, so many of them, into batches.
+  void cut(const Tiling& tile, std::size_t count, Index& in_piece) {
+    const auto together = static_cast<std::size_t>(tile.steps_together());
+    for (std::size_t first = step.size() - count; first < step.size(); first += together) {
+      const std::size_t end = std::min(first + together, step.size());
+      StepBatch batch = {static_cast<int>(end - first), 1, false, {}};
+      std::copy(tiles.begin() + static_cast<std::ptrdiff_t>(first),
+                tiles.begin() + static_cast<std::ptrdiff_t>(end), batch.tiles);
+      const Index fragments = first_fragment[end] - first_fragment[first];
+      if (in_piece + fragments > piece_fragments(tile)) {
         pieces.push_back(static_cast<Index>(first));
         in_piece = 0;
         batch.piece = true;
@@ -63,9 +84,7 @@ struct Stream {
         batches.push_back(batch);
       }
     }
-    pieces.push_back(static_cast<Index>(step.size()));
   }
-  Index piece_count() const { return static_cast<Index>(pieces.size()) - 1; }
 };
 
 std::string unsupported(const Problem& problem, const Machine& machine) {
@@ -174,7 +193,7 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double stages = number(tile.stages);
   const double products =
       number(tile.fragments / tile.product_tiles) * stages * cell_tiles * (split ? 3 : 1);
-  const double steps = number(tile.steps) * stages * cell_tiles;
+  const double steps = number(tile.uses) * stages * cell_tiles;
   const double batches = std::ceil(number(tile.uses) / tile.steps_together()) * stages;
   const double tensor = units * products * std::max(number(tile.product_tiles * 4), cycles.narrow);
   const double producers = number(plan.threads / 32 - tile.warps);
@@ -214,8 +233,55 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
          launch_seconds(machine);
 }
 
-/// The plans of a box: cells of a warpgroup, warpgroups that bring, blocks of a multiprocessor, and
-/// as many pieces of weights as fit.
+/// Columns of a part: all, half of them, a third ...; 0 where no sums move.
+std::vector<Index> parts_of(const Tiling& tile) {
+  if (!tile.sums_move()) return {0};
+  std::vector<Index> list;
+  const Index columns = tile.plan.column_tile;
+  for (Index count = 1; count == 1 || columns / count >= kLeastPart; ++count) {
+    if (columns % (8 * count) == 0) list.push_back(columns / count);
+  }
+  return list;
+}
+
+/// The plans of a box, cells and part: warpgroups that bring, blocks of a multiprocessor, and as
+/// many pieces of weights as fit.
+void offer_blocks(const Problem& problem, const Machine& machine, Plan plan, Tiling& tile,
+                  const std::string& reason, std::vector<Candidate>& list) {
+  const Index slot_bytes = tile.weight_bytes + 16;  // with its barriers
+  Index all = 0;                                    // pieces of all weights, once it matters
+  // Words come straight from memory: more of them may be under way.
+  for (const int buffers : {2, 3}) {
+    if (buffers > 2 && tile.in_chunks) break;
+    plan.buffers = buffers;
+    tile.plan.slots = 2;
+    tile.set_block(plan.threads, buffers);
+    const Index least_bytes = tile.shared_bytes;
+    for (const auto& [bringing, resident] : {std::pair<int, int>{1, 1}, {1, 2}, {2, 1}}) {
+      const TeamRegisters teams(static_cast<int>(tile.units), bringing, resident);
+      if (tile.registers() > teams.consumer) continue;
+      const Index free =
+          (machine.shared_bytes + kReservedBytes) / resident - kReservedBytes - least_bytes - 128;
+      if (free < 0) continue;
+      Index slots = 2 + free / slot_bytes;
+      if (tile.weight_words * 4 * tile.stages <= slots * tile.weight_bytes) {
+        if (all == 0) all = Stream(tile).piece_count() * tile.stages;
+        slots = std::min(slots, std::max<Index>(all, 2));
+      }
+      plan.threads = static_cast<int>(128 * (tile.units + bringing));
+      plan.slots = static_cast<int>(slots);
+      plan.resident = resident;
+      tile.plan.slots = slots;
+      tile.set_block(plan.threads, buffers);
+      list.push_back({plan, reason});
+      if (reason.empty()) {
+        list.back().seconds = seconds(problem, machine, plan, tile, slots == all);
+      }
+    }
+  }
+}
+
+/// The plans of an outline: cells of a warpgroup and columns of a part.
 void offer(const Problem& problem, const Machine& machine, const Plan& outline,
            std::vector<Candidate>& list) {
   if (outline.threads == 0) {
@@ -229,42 +295,14 @@ void offer(const Problem& problem, const Machine& machine, const Plan& outline,
   if (tile.shared_bytes > machine.shared_bytes || tile.steps > kMostStepsOfStage) return;
   for (const Index cell_tile : {64, 128}) {
     if (cell_tile * plan.column_tile > 128 * kMostSums) continue;
-    plan.cell_tile = cell_tile;
-    tile.plan.slots = 2;
-    if (cell_tile != tile.plan.cell_tile) tile.set_product(cell_tile, plan.column_tile);
-    if (tile.units > kMostWarpgroups) continue;
-    const Index registers =
-        tile.sum_registers() + tile.batch_registers(tile.steps_together()) + kOtherRegisters;
-    const Index slot_bytes = tile.weight_bytes + 16;  // with its barriers
-    Index all = 0;                                    // pieces of all weights, once it matters
-    // Words come straight from memory: more of them may be under way.
-    for (const int buffers : {2, 3}) {
-      if (buffers > 2 && tile.in_chunks) break;
-      plan.buffers = buffers;
+    for (const Index part : parts_of(tile)) {
+      plan.cell_tile = cell_tile;
+      plan.part = part;
       tile.plan.slots = 2;
-      tile.set_block(plan.threads, buffers);
-      const Index least_bytes = tile.shared_bytes;
-      for (const auto& [bringing, resident] : {std::pair<int, int>{1, 1}, {1, 2}, {2, 1}}) {
-        const TeamRegisters teams(static_cast<int>(tile.units), bringing, resident);
-        if (registers > teams.consumer) continue;
-        const Index free =
-            (machine.shared_bytes + kReservedBytes) / resident - kReservedBytes - least_bytes - 128;
-        if (free < 0) continue;
-        Index slots = 2 + free / slot_bytes;
-        if (tile.weight_words * 4 * tile.stages <= slots * tile.weight_bytes) {
-          if (all == 0) all = Stream(tile).piece_count() * tile.stages;
-          slots = std::min(slots, std::max<Index>(all, 2));
-        }
-        plan.threads = static_cast<int>(128 * (tile.units + bringing));
-        plan.slots = static_cast<int>(slots);
-        plan.resident = resident;
-        tile.plan.slots = slots;
-        tile.set_block(plan.threads, buffers);
-        list.push_back({plan, reason});
-        if (reason.empty()) {
-          list.back().seconds = seconds(problem, machine, plan, tile, slots == all);
-        }
+      if (cell_tile != tile.plan.cell_tile || part != tile.plan.part) {
+        tile.set_product(cell_tile, plan.column_tile, part);
       }
+      if (tile.units <= kMostWarpgroups) offer_blocks(problem, machine, plan, tile, reason, list);
     }
   }
 }
@@ -274,14 +312,12 @@ std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan
   const Stream stream(tile);
   std::vector<KernelFamily::Constant> list = plan_constants(plan);
   std::vector<Index> used_tiles, offsets, piece_fragments;
-  for (const Index at : stream.step) {
-    used_tiles.push_back(static_cast<int>(tile.used_tiles(0, at)));
-    offsets.push_back(tile.input_offset(at * 8));
-  }
+  for (const Index at : stream.step) offsets.push_back(tile.input_offset(at * 8));
+  for (const unsigned tiles : stream.tiles) used_tiles.push_back(static_cast<int>(tiles));
   for (const Index first : stream.pieces) {
     piece_fragments.push_back(stream.first_fragment[static_cast<std::size_t>(first)]);
     // The sign tells where a piece begins.
-    if (first < tile.steps) offsets[static_cast<std::size_t>(first)] -= Index{1} << 31;
+    if (first < tile.uses) offsets[static_cast<std::size_t>(first)] -= Index{1} << 31;
   }
   std::string batches;
   for (const StepBatch& one : stream.batches) {
@@ -301,7 +337,7 @@ std::vector<KernelFamily::Constant> constants(const Problem& problem, const Plan
   list.push_back({"StepBatches", "batches", "{{" + batches + "}}"});
   list.push_back({"int", "piece_count", std::to_string(stream.piece_count())});
   list.push_back(number_list("pieces[]", piece_fragments));
-  list.push_back(number_list("first_use[]", {0, tile.steps}));
+  list.push_back(number_list("first_use[]", {0, tile.uses}));
   list.push_back(number_list("step[]", stream.step));
   list.push_back(number_list("used_tiles[]", used_tiles));
   list.push_back(number_list("first_fragment[]",

@@ -38,7 +38,8 @@ TilePlan tile_plan(const Plan& plan) {
           plan.buffers,
           plan.family.ends_with("_wgmma") || plan.slots > 0,
           plan.slots,
-          plan.in_words != 0};
+          plan.in_words != 0,
+          plan.part};
 }
 
 Tiling tiling(const Problem& problem, const Plan& plan) {
@@ -204,6 +205,7 @@ std::vector<KernelFamily::Constant> plan_constants(const Plan& plan) {
   list.push_back({"bool", "warpgroups", tile.warpgroups ? "true" : "false"});
   list.push_back({"bool", "in_words", tile.in_words ? "true" : "false"});
   add("slots", tile.slots);
+  add("part", tile.part);
   return list;
 }
 

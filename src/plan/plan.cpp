@@ -17,6 +17,7 @@ void for_each_number(const Visit& visit) {
   visit("lead", &Plan::lead);
   visit("block", &Plan::channel_block);
   visit("columns", &Plan::column_tile);
+  visit("part", &Plan::part);
   visit("groups", &Plan::group_block);
   visit("inputs", &Plan::input_block);
   visit("buffers", &Plan::buffers);

@@ -26,6 +26,7 @@ struct Plan {
   Index channel_block = 0;
   /// GPU blocks that stage inputs (with box and channel_block, of each group).
   Index column_tile = 0;  ///< columns, phases times output channels, of a warp
+  Index part = 0;         ///< columns that are summed a part at a time (float32); 0: all as a whole
   Index group_block = 0;  ///< groups
   Index input_block = 0;  ///< input channels staged at a time, of each group
   int buffers = 0;        ///< for inputs and for outputs

@@ -142,28 +142,38 @@ PHASECONV_FUNCTION void Tiling::join_columns() {
   }
 }
 
-PHASECONV_FUNCTION Index Tiling::choose_products() {
+PHASECONV_FUNCTION Tiling::Kinds Tiling::choose_products() {
   // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
   // longer than their share, wide ones multiply zeros.
-  Index best = 0, count = 0;
-  Index narrowest = kLeastProductCycles / 4;  // of those that take as long the widest
-  while (sweep_tiles % narrowest != 0) --narrowest;
-  for (Index width = narrowest; width <= least(sweep_tiles, kMostProductTiles); ++width) {
-    if (sweep_tiles % width != 0 || (count > 0 && neighbours * 4 * width > best)) continue;
-    const Kinds kinds = kinds_of_neighbours(width);
+  Index best = 0;
+  Kinds chosen = {};
+  Index narrowest = least(kLeastProductCycles / 4, part_tiles);
+  while (part_tiles % narrowest != 0) --narrowest;  // of those that take as long the widest
+  for (Index width = narrowest; width <= least(part_tiles, kMostProductTiles); ++width) {
+    if (part_tiles % width != 0 || (best > 0 && neighbours * 4 * width > best)) continue;
+    Kinds kinds = kinds_of_neighbours(width);
     const Index of_code = kinds.products_of_code * cell_tiles;
     const bool told_apart =
         kinds.count <= kFewKinds || (kinds.count <= kMostKinds && !problem.split &&
                                      of_code * steps_together() <= kMostProductsOfKinds);
-    const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
-    const Index cycles = products * most(4 * width, kLeastProductCycles);
-    if (count > 0 && cycles > best) continue;
+    Index grain = told_apart ? width : part_tiles;
+    if (!told_apart) kinds = kinds_of_neighbours(grain);
+    kinds.products *= grain / width;
+    const Index parts = sweep_tiles / part_tiles;
+    if (kinds.count > kMostKinds) {
+      grain = sweep_tiles;
+      kinds.products = neighbours * sweep_tiles / width;
+      kinds.uses = neighbours * parts;
+    }
+    const Index cycles = kinds.products * most(4 * width, kLeastProductCycles);
+    if (best > 0 && cycles > best) continue;
     best = cycles;
-    count = products;
+    chosen = kinds;
     product_tiles = width;
-    tiles_left_out = told_apart;
+    grain_tiles = grain;
+    tiles_left_out = least(grain, part_tiles) < sweep_tiles || kinds.uses < neighbours * parts;
   }
-  return count;
+  return chosen;
 }
 
 PHASECONV_FUNCTION void Tiling::place_weights() {
@@ -172,12 +182,14 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
-  Index streamed = 0;  // products of a stage
+  Kinds streamed = {};  // of a stage
   if (q.slots > 0) {
-    streamed = choose_products() * words / 8;
-    const Index products = streamed * cell_tiles * (p.split ? 3 : 1);
+    streamed = choose_products();
+    streamed.products *= words / 8;
+    streamed.uses *= words / 8;
+    const Index products = streamed.products * cell_tiles * (p.split ? 3 : 1);
     joined = false;
-    folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
+    folded = streamed.uses <= kMostFoldedSteps && products <= kMostStreamedProducts;
   } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
     const Index own = channel_columns / 8;
@@ -203,8 +215,9 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
   fragments = uses * sweep_tiles;
-  if (streamed > 0) {
-    fragments = streamed * product_tiles;
+  if (streamed.uses > 0) {
+    uses = streamed.uses;
+    fragments = streamed.products * product_tiles;
   } else if (tiles_left_out && channel_columns % 8 == 0) {
     fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
   }
@@ -224,7 +237,7 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const bool streams = q.slots > 0;
   weight_bytes = weight_words * 4;
   if (streams) {
-    const Index batch_bytes = steps_together() * sweep_tiles * 32 * lane_words * 4;
+    const Index batch_bytes = steps_together() * part_tiles * 32 * lane_words * 4;
     weight_bytes = round_up(least(weight_bytes, most(batch_bytes, kPieceBytes)), 128);
   }
   table_at = weight_bytes * (streams ? q.slots : stages == 1 ? 1 : warpgroups ? 2 : q.buffers);

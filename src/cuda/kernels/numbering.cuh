@@ -124,12 +124,11 @@ PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
   if (!tiles_left_out && !steps_left_out) return all;
   const unsigned used = tiles_of(sweep, k_neighbour(step * 8));
   if (plan.slots == 0) return used;
-  // Those of whole products.
-  const unsigned product = unsigned((Index{1} << product_tiles) - 1);
+  const unsigned grain = unsigned((Index{1} << grain_tiles) - 1);
   unsigned whole = 0;
-  for (unsigned at = product; (at & all) != 0; at <<= product_tiles) {
+  for (unsigned at = grain; (at & all) != 0; at <<= grain_tiles) {
     if ((used & at) != 0) whole |= at;
-    if (product_tiles == sweep_tiles) break;
+    if (grain_tiles == sweep_tiles) break;
   }
   return whole;
 }
@@ -171,33 +170,40 @@ struct PhaseSets {
 PHASECONV_FUNCTION Tiling::Kinds Tiling::kinds_of_neighbours(Index width) const {
   const PhaseSets d(problem.d), h(problem.h), w(problem.w);
   const Index live_h = Phases(problem.h).live_count(), live_w = Phases(problem.w).live_count();
-  unsigned known[kMostKinds] = {};
   Kinds kinds = {};
-  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0};
-  for (Index each = 0; each < d.count * h.count * w.count; ++each) {
-    const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
-                of_w = each % w.count;
-    unsigned mask = 0;
-    Index products = 0;
-    for (Index first = 0; first < sweep_tiles; first += width) {
-      const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
-      for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
-        if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
-             w.set[of_w] >> n % live_w & 1) == 0) {
-          continue;
+  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0, 0};
+  for (Index part = 0; part < sweep_tiles; part += part_tiles) {
+    unsigned known[kMostKinds] = {};
+    Index count = 0;
+    for (Index each = 0; each < d.count * h.count * w.count; ++each) {
+      const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
+                  of_w = each % w.count;
+      unsigned mask = 0;
+      Index products = 0;
+      for (Index first = part; first < part + part_tiles; first += width) {
+        const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
+        for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
+          if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
+               w.set[of_w] >> n % live_w & 1) == 0) {
+            continue;
+          }
+          mask |= 1u << first;
+          ++products;
+          break;
         }
-        mask |= 1u << first;
-        ++products;
-        break;
       }
+      if (products == 0) continue;
+      const Index neighbours_of = d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
+      kinds.products += products * neighbours_of;
+      kinds.uses += neighbours_of;
+      Index at = 0;
+      while (at < count && known[at] != mask) ++at;
+      if (at < count) continue;
+      if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0, 0};
+      known[count++] = mask;
+      ++kinds.count;
+      kinds.products_of_code += products;
     }
-    kinds.products += products * d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
-    Index at = 0;
-    while (at < kinds.count && known[at] != mask) ++at;
-    if (at < kinds.count) continue;
-    if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0};
-    known[kinds.count++] = mask;
-    kinds.products_of_code += products;
   }
   return kinds;
 }

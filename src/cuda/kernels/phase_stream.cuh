@@ -192,21 +192,22 @@ struct PhaseStream {
     const Unit<Problem, Plan> job(uniform(threadIdx.x / 128));
     Multiply multiply(own, inputs, pieces, job);
     unsigned number = blockIdx.x;
-    At at(number);
     bool new_channels = true;
 #pragma unroll 1
     for (;;) {
       const unsigned next = number + together;
       const bool ends = next >= unsigned(blocks);
-      const At coming(ends ? number : next);
-      const bool leaves = !Multiply::keeps || !coming.same_channels(at);
+      const bool stay = At(ends ? number : next).same_channels(At(number));
       if (Multiply::keeps && !new_channels) multiply.pieces.turn ^= 1;  // still full
-      const Output out = own.outputs(output, at, 0);
       typename Multiply::Sums sums;
       Multiply::start(sums);
 #pragma unroll 1
-      for (int stage = 0; stage < stages; ++stage) multiply.add(sums, stage, leaves);
+      for (int stage = 0; stage < stages; ++stage) {
+        multiply.add(sums, stage, !Multiply::keeps || !stay);
+      }
 
+      const At at(uniform(number));  // not before: while they multiply registers are few
+      const Output out = own.outputs(output, at, 0);
       if (Problem::bias && new_channels) own.fill_bias(at);
       // The outputs of before are read.
       if constexpr (apart) {
@@ -235,9 +236,8 @@ struct PhaseStream {
         out.store();
       }
       if (ends) break;
-      new_channels = !coming.same_channels(at);
+      new_channels = !stay;
       number = next;
-      at = coming;
     }
     wait_for_bulk_reads<0>();
   }

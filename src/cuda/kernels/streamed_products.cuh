@@ -1,6 +1,8 @@
 // What a warpgroup does with inputs and weights that others bring: it loads the inputs of its cells
 // as fragments, of words it makes operands, and multiplies them with weights that come in pieces, a
-// few steps at a time. Batches of steps that are used for the same columns have one code.
+// few steps at a time. Batches of steps that are used for the same columns have one code. Long sums
+// of float32 are those of a few steps, of one part of the columns after the other, which move into
+// the sums of all.
 #pragma once
 
 namespace phaseconv {
@@ -19,14 +21,14 @@ struct StreamedProducts {
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
   static constexpr int product_tiles = int(tiling_of<Problem, Plan>().product_tiles);
   static constexpr bool split = tiling_of<Problem, Plan>().problem.split;
-  /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps,
-  /// earlier where few of a step's words are used, as a plain loop would lose less.
-  static constexpr int steps_together = tiling_of<Problem, Plan>().ic < 8 ? 4 : 8;
-  static constexpr bool moves = split && uses * stages > steps_together;
+  static constexpr int part_tiles = int(tiling_of<Problem, Plan>().part_tiles);
+  static constexpr int steps_of_sum = int(tiling_of<Problem, Plan>().steps_of_sum());
+  static constexpr bool moves = tiling_of<Problem, Plan>().sums_move();
   /// All pieces are there at a time: they stay as long as tiles have the same weights.
   static constexpr bool keeps = Plan::piece_count * stages == Plan::slots;
 
   using Sums = float[column_tiles][cell_tiles][4];
+  using Part = float[part_tiles][cell_tiles][4];
   using Inputs = Ring<int(Plan::buffers)>;
   using Pieces = Ring<int(Plan::slots)>;
 
@@ -66,13 +68,13 @@ struct StreamedProducts {
     inputs.wait_full();
     const unsigned staged = shared_address(own.inputs(inputs.at));
     if constexpr (moves) {
-      Sums part;
+      Part part;
       if constexpr (!sets_all(0)) {
         clear(part);
         pin(part);
       }
       add_all(part, sums, staged, leaves, false);
-      add_to(sums, part);
+      add_to<int(Plan::batch_count) - 1>(sums, part);
     } else {
       add_all(sums, sums, staged, leaves, stage > 0);
     }
@@ -93,12 +95,21 @@ struct StreamedProducts {
   static constexpr int bytes = int(tiling_of<Problem, Plan>().staged_size);
   using Fragment = unsigned[parts][cell_tiles][4];
 
-  /// Whether the first products of a batch are of all columns: then they can set the sums.
+  /// The first column tile of a batch's part.
+  static __device__ constexpr int part_of(int batch) {
+    int tile = 0;
+    while (!(Plan::batches.at[batch].tiles[0] >> tile & 1)) ++tile;
+    return tile / part_tiles * part_tiles;
+  }
+  /// Whether the first products of a batch are of all its part: then they can set the sums.
   static __device__ constexpr bool sets_all(int batch) {
-    return Plan::batches.at[batch].tiles[0] == unsigned((1ull << column_tiles) - 1);
+    return Plan::batches.at[batch].tiles[0] >> part_of(batch) == unsigned((1ull << part_tiles) - 1);
+  }
+  static __device__ constexpr bool begins_part(int batch) {
+    return batch > 0 && part_of(batch) != part_of(batch - 1);
   }
 
-  /// Products that a column has since the sums moved, before and after batches of one kind.
+  /// Steps that a column has since the sums moved, before and after batches of one kind.
   struct Pending {
     int before = 0, after = 0;
     bool moves = false;  ///< before the first of them, and then every so many
@@ -110,8 +121,8 @@ struct StreamedProducts {
       const StepBatch own = Plan::batches.at[i];
       now.before = now.after;
       const int steps = own.count * own.repeat;
-      now.moves = now.before + steps > steps_together;
-      now.after = !now.moves ? now.before + steps : int(least(steps, steps_together));
+      now.moves = begins_part(i) || now.before + steps > steps_of_sum;
+      now.after = !now.moves ? now.before + steps : int(least(steps, steps_of_sum));
     }
     return now;
   }
@@ -130,7 +141,7 @@ struct StreamedProducts {
   }
 
   /// `adds`: there are sums to add to.
-  __device__ __forceinline__ void add_all(Sums& to, Sums& sums, unsigned staged, bool leaves,
+  __device__ __forceinline__ void add_all(Part& to, Sums& sums, unsigned staged, bool leaves,
                                           bool adds) {
     if constexpr (folded) {
       Fragment a[Plan::batches.at[0].count];
@@ -145,11 +156,13 @@ struct StreamedProducts {
   /// Few batches, one after the other in code: while one is multiplied the inputs of the next come,
   /// and its products are asked for.
   template <int batch, int first>
-  __device__ __forceinline__ void add_folded(Sums& to, Sums& sums,
+  __device__ __forceinline__ void add_folded(Part& to, Sums& sums,
                                              Fragment (&a)[Plan::batches.at[batch].count],
                                              unsigned staged, bool leaves, bool adds) {
     constexpr StepBatch kind = Plan::batches.at[batch];
-    if constexpr (moves && pending(batch).moves) adds = move<batch>(to, sums);
+    if constexpr (batch > 0 && moves && pending(batch).moves) {
+      adds = move<batch - 1, batch>(to, sums);
+    }
     if constexpr (kind.piece) next_piece(first == 0, leaves);
     begin_products();
     multiply<batch, 0>(to, a, adds);
@@ -174,13 +187,20 @@ struct StreamedProducts {
   /// Many: two at a time in a loop, so that the inputs of one come while the other is multiplied.
   /// Those of the next kind's first one come while the last one of this is.
   template <int batch, int first>
-  __device__ __forceinline__ void add_batches(Sums& to, Sums& sums, unsigned staged, bool leaves,
+  __device__ __forceinline__ void add_batches(Part& to, Sums& sums, unsigned staged, bool leaves,
                                               bool adds) {
     if constexpr (batch < int(Plan::batch_count)) {
       constexpr int count = Plan::batches.at[batch].count;
       constexpr int end = first + count * Plan::batches.at[batch].repeat;
       Fragment even[count], odd[count];
       load(even, staged, first);
+      if constexpr (batch > 0 && moves && pending(batch).moves) {
+        if constexpr (overlaps) {
+          wait_for_products();
+          pin(to);
+        }
+        adds = move<batch - 1, batch>(to, sums);
+      }
 #pragma unroll 1
       for (int use = first; use < end; use += 2 * count) {
         add_batch<batch, first>(to, sums, even, odd, use, end, staged, leaves, adds);
@@ -195,20 +215,20 @@ struct StreamedProducts {
     }
   }
   template <int batch, int first>
-  __device__ __forceinline__ void add_batch(Sums& to, Sums& sums,
+  __device__ __forceinline__ void add_batch(Part& to, Sums& sums,
                                             Fragment (&a)[Plan::batches.at[batch].count],
                                             Fragment (&next)[Plan::batches.at[batch].count],
                                             int use, int end, unsigned staged, bool leaves,
                                             bool adds) {
     constexpr int count = Plan::batches.at[batch].count;
     if constexpr (moves && pending(batch).moves) {
-      constexpr int between = steps_together / count * count;
-      if ((use - first) % between == 0 && use > 0) {
+      constexpr int between = steps_of_sum / count * count;
+      if ((use - first) % between == 0 && use > first) {
         if constexpr (overlaps) {
           wait_for_products();
           pin(to);
         }
-        adds = move<batch>(to, sums);
+        adds = move<batch, batch>(to, sums);
       }
     }
     if (begins_piece) {
@@ -262,23 +282,24 @@ struct StreamedProducts {
 
   /// The products of a batch's steps.
   template <int batch, int step>
-  __device__ __forceinline__ void multiply(Sums& sums,
+  __device__ __forceinline__ void multiply(Part& sums,
                                            const Fragment (&a)[Plan::batches.at[batch].count],
                                            bool adds) {
     if constexpr (step < Plan::batches.at[batch].count) {
       constexpr unsigned tiles = Plan::batches.at[batch].tiles[step];
-      multiply_tiles<tiles>(sums, a[step], weights, step > 0 || !sets_all(batch) || adds);
+      multiply_tiles<(tiles >> part_of(batch))>(sums, a[step], weights,
+                                                step > 0 || !sets_all(batch) || adds);
       weights += bits_of(tiles) * fragment_units;
       multiply<batch, step + 1>(sums, a, true);
     }
   }
   template <unsigned tiles>
-  static __device__ __forceinline__ void multiply_tiles(Sums& sums, const Fragment& a, unsigned b,
+  static __device__ __forceinline__ void multiply_tiles(Part& sums, const Fragment& a, unsigned b,
                                                         bool adds) {
     constexpr int used = int(bits_of(tiles));
     constexpr unsigned to_second = leading(unsigned(used * 8 * parts));
 #pragma unroll
-    for (int c = 0; c < column_tiles; c += product_tiles) {
+    for (int c = 0; c < part_tiles; c += product_tiles) {
       if (!(tiles >> c & 1)) continue;
       const unsigned long long b_upper = core_matrices(b + to_second);
       const unsigned long long b_lower = core_matrices(b + used * 8 + to_second);
@@ -294,28 +315,30 @@ struct StreamedProducts {
     }
   }
 
-  /// Moves them where batches of one kind begin; returns whether theirs add to what is left.
-  template <int batch>
-  static __device__ __forceinline__ bool move(Sums& part, Sums& sums) {
-    add_to(sums, part);
+  /// Moves the sums of batch `from`; returns whether the products of `batch` add to what is left.
+  template <int from, int batch>
+  static __device__ __forceinline__ bool move(Part& part, Sums& sums) {
+    add_to<from>(sums, part);
     if constexpr (sets_all(batch)) return false;
     clear(part);
     pin(part);
     return true;
   }
-  static __device__ __forceinline__ void add_to(Sums& sums, const Sums& part) {
+  template <int from>
+  static __device__ __forceinline__ void add_to(Sums& sums, const Part& part) {
 #pragma unroll
-    for (int c = 0; c < column_tiles; ++c) {
+    for (int c = 0; c < part_tiles; ++c) {
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) sums[c][i][j] += part[c][i][j];
+        for (int j = 0; j < 4; ++j) sums[part_of(from) + c][i][j] += part[c][i][j];
       }
     }
   }
-  static __device__ __forceinline__ void clear(Sums& sums) {
+  template <int tiles>
+  static __device__ __forceinline__ void clear(float (&sums)[tiles][cell_tiles][4]) {
 #pragma unroll
-    for (int c = 0; c < column_tiles; ++c) {
+    for (int c = 0; c < tiles; ++c) {
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll

@@ -8,6 +8,8 @@ namespace phaseconv {
 
 /// Registers of a thread that multiplies, beside those for sums and for inputs.
 inline constexpr int kOtherRegisters = 48;
+/// The same where sums take most of them: some of the others are spilled then, between tiles.
+inline constexpr int kFewerRegisters = 40;
 
 /// Registers of a thread, of blocks with so many warpgroups that multiply and that bring: all have
 /// the same at launch, then those that bring leave what they don't need to the others.

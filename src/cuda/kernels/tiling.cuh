@@ -52,6 +52,7 @@ struct TilePlan {
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
   Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
   bool in_words = false;    ///< with slots, 32-bit elements: staged as they lie in memory
+  Index part = 0;           ///< with slots: columns whose sums are in two parts at a time; 0: none
 };
 
 /// Steps whose products are under way at the same time, and batches that follow which are like it.
@@ -113,6 +114,7 @@ struct Tiling {
   Index sweep_tiles;      ///< column tiles that a warp computes together
   Index sweeps;           ///< that together have all columns
   Index product_tiles;    ///< warpgroups: column tiles of an instruction
+  Index part_tiles;       ///< with slots: column tiles that are multiplied one after the other
   bool joined;            ///< warpgroups: the columns of an instruction are in both parts
   Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes: not as the box is
   Index cells, cell_chunks;
@@ -160,7 +162,8 @@ struct Tiling {
   // Weights, for a group block and a channel block.
   bool folded;                          ///< the steps are unrolled
   bool tiles_left_out, steps_left_out;  ///< where all weights are zero
-  Index uses;                           ///< steps of all sweeps
+  Index grain_tiles;                    ///< with slots: so many column tiles are left out or not
+  Index uses;                           ///< steps of all sweeps; with slots, of all parts
   Index fragments;                      ///< of a stage and a group
   Index lane_words;                     ///< of each of a fragment's 32 lanes
   Index weight_words;                   ///< of a stage, all groups of the tile
@@ -182,9 +185,10 @@ struct Tiling {
     share_memory();
   }
   /// Makes it that of a plan that multiplies otherwise, for less than a new one costs.
-  PHASECONV_FUNCTION void set_product(Index cell_tile, Index column_tile) {
+  PHASECONV_FUNCTION void set_product(Index cell_tile, Index column_tile, Index part = 0) {
     plan.cell_tile = cell_tile;
     plan.column_tile = column_tile;
+    plan.part = part;
     multiply();
     share_work();
     share_memory();
@@ -252,25 +256,47 @@ struct Tiling {
   PHASECONV_FUNCTION int steps_together() const {
     const Index sums = sum_registers();
     const Index all = units > 2 ? TeamRegisters(int(units), 1, 1).consumer - kOtherRegisters
-                                : (sums <= 64 ? 112 : 160);
+                                : (sums <= 64       ? 112
+                                   : plan.part == 0 ? 160
+                                   : sums <= 128    ? 152
+                                                    : 176);
     return int(most(least(kMostSteps, (all - sums) / batch_registers(1)), 1));
   }
   PHASECONV_FUNCTION Index sum_registers() const {
-    return 4 * cell_tiles * sweep_tiles * (problem.split ? 2 : 1);
+    return 4 * cell_tiles * (sweep_tiles + (plan.part > 0 ? part_tiles : 0));
+  }
+  /// Tensor cores truncate as they add: in float32 sums move into others after so many steps,
+  /// earlier where few of a step's words are used, as a plain loop would lose less.
+  PHASECONV_FUNCTION Index steps_of_sum() const { return ic < 8 ? 4 : 8; }
+  /// With slots: whether there are more, so that the plan has a part.
+  PHASECONV_FUNCTION bool sums_move() const {
+    return problem.split && steps * stages > steps_of_sum();
   }
   PHASECONV_FUNCTION Index batch_registers(Index count) const {
     return 3 * count * 4 * cell_tiles * (problem.split ? 2 : 1);
   }
+  /// With slots: what a thread that multiplies needs. With a part there are more sums than threads
+  /// have room beside: two batches must do.
+  PHASECONV_FUNCTION Index registers() const {
+    const Index batches = batch_registers(steps_together());
+    return sum_registers() +
+           (plan.part > 0 ? batches / 3 * 2 + kFewerRegisters : batches + kOtherRegisters);
+  }
 
   /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
+  /// The column tiles of a part.
+  PHASECONV_FUNCTION unsigned tiles_of_part(Index number) const {
+    return unsigned(((Index{1} << part_tiles) - 1) << number * part_tiles);
+  }
   /// Column tiles of a sweep that a tap leads to from a neighbour.
   PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
-  /// Sets of products that neighbours are used for, if each has so many column tiles.
+  /// Sets of products of a part that neighbours are used for, if each has so many column tiles.
   struct Kinds {
     Index count;             ///< more than `kMostKinds` are not counted
     Index products;          ///< of all neighbours
     Index products_of_code;  ///< of one neighbour of each kind
+    Index uses;              ///< of a neighbour for a part
   };
   PHASECONV_FUNCTION Kinds kinds_of_neighbours(Index width) const;
 
@@ -316,6 +342,8 @@ struct Tiling {
     cell_chunks = parts(cells, plan.cell_tile);
     cell_tiles = plan.cell_tile / (plan.warpgroups ? 64 : 16);
     sweep_tiles = plan.column_tile / 8;
+    part_tiles = plan.part > 0 ? plan.part / 8 : sweep_tiles;
+    grain_tiles = part_tiles;
     sweeps = parts(column_tiles, sweep_tiles);
     units = cell_chunks * plan.group_block * sweeps;
     join_columns();
@@ -335,8 +363,9 @@ struct Tiling {
   PHASECONV_FUNCTION void place_outputs();
   PHASECONV_FUNCTION void join_columns();
   PHASECONV_FUNCTION void place_weights();
-  /// Where weights come in pieces: how wide products are; returns how many all neighbours have.
-  PHASECONV_FUNCTION Index choose_products();
+  /// Where weights come in pieces: how wide products are, and which are left out; returns how many
+  /// all neighbours have.
+  PHASECONV_FUNCTION Kinds choose_products();
   PHASECONV_FUNCTION void share_memory();
 
   /// Sets how cells are numbered; returns how many numbers that takes.
