@@ -124,13 +124,16 @@ TEST(Tiling, EveryCellHasOneNumber) {
 
 TEST(Tiling, EveryWeightHasOneFragment) {
   for_each_tiling([](const Problem& problem, const Tiling& tile) {
-    Index fragments = 0;
+    Index fragments = 0, uses = 0;
     // Of each neighbour and phase that a use multiplies: whether a tap leads from one to the other.
     std::vector<std::optional<bool>> products(
         static_cast<std::size_t>((tile.neighbours + 1) * (tile.live_phases + 1)));
     for (Index sweep = 0; sweep < tile.sweeps; ++sweep) {
       for (Index step = 0; step < tile.steps; ++step) {
         const unsigned used = tile.used_tiles(sweep, step);
+        for (Index part = 0; part < tile.sweep_tiles / tile.part_tiles; ++part) {
+          uses += (used & tile.tiles_of_part(part)) != 0;
+        }
         fragments += used == 0             ? 0
                      : tile.tiles_left_out ? __builtin_popcount(used)
                                            : tile.sweep_tiles;
@@ -150,6 +153,9 @@ TEST(Tiling, EveryWeightHasOneFragment) {
       }
     }
     EXPECT_EQ(fragments, tile.fragments);
+    if (tile.plan.slots > 0) {
+      EXPECT_EQ(uses, tile.uses);
+    }
     EXPECT_EQ(std::ranges::count(products, std::optional(true)), problem.kernel_positions());
   });
 }

@@ -138,8 +138,9 @@ struct Cycles {
   double narrow;      ///< a matrix product, at least
   double product;     ///< the same, asked for by one warpgroup
   double step;        ///< inputs of a matrix product loaded as fragments ...
-  double step_split;  ///< ... in two parts
+  double step_part;   ///< ... where columns are summed a part at a time
   double batch;       ///< what waits for a batch of products ...
+  double batch_part;  ///< ... of a part
   double batch_loop;  ///< ... in a loop
   double tile;        ///< what a warpgroup does once
   double load;        ///< of 32 chunks of 16 bytes, by a warp that brings them ...
@@ -154,8 +155,9 @@ struct Cycles {
 constexpr Cycles kWords = {.narrow = 13,
                            .product = 12.5,
                            .step = 42,
-                           .step_split = 70,
+                           .step_part = 96,
                            .batch = 34,
+                           .batch_part = 34,
                            .batch_loop = 197,
                            .tile = 520,
                            .load = 131,
@@ -169,8 +171,9 @@ constexpr Cycles kWords = {.narrow = 13,
 constexpr Cycles kChunks = {.narrow = 17,
                             .product = 5.4,
                             .step = 0,
-                            .step_split = 0,
+                            .step_part = 60,
                             .batch = 140,
+                            .batch_part = 37,
                             .batch_loop = 140,
                             .tile = 0,
                             .load = 227,
@@ -200,8 +203,10 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const bool apart = producers > 4;
   const double stores = number(tile.runs) * cycles.run;
   const double weight_bytes = keeps ? 0 : number(tile.weight_words * 4) * stages;
-  const double consume = steps * (split ? cycles.step_split : cycles.step) +
-                         batches * (tile.folded ? cycles.batch : cycles.batch_loop) +
+  const bool in_parts = plan.part > 0;
+  const double batch = in_parts ? cycles.batch_part : cycles.batch;
+  const double consume = steps * (in_parts ? cycles.step_part : cycles.step) +
+                         batches * (tile.folded ? batch : cycles.batch_loop) +
                          std::max(products * cycles.product, tensor / units) +
                          weight_bytes / number(kPieceBytes) * cycles.slot / (plan.slots - 1) +
                          (apart ? 0 : stores / number(tile.warps)) + cycles.tile;

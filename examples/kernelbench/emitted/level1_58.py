@@ -338,6 +338,8 @@ namespace phaseconv {
 
 /// Registers of a thread that multiplies, beside those for sums and for inputs.
 inline constexpr int kOtherRegisters = 48;
+/// The same where sums take most of them: some of the others are spilled then, between tiles.
+inline constexpr int kFewerRegisters = 40;
 
 /// Registers of a thread, of blocks with so many warpgroups that multiply and that bring: all have
 /// the same at launch, then those that bring leave what they don't need to the others.
@@ -414,6 +416,7 @@ struct TilePlan {
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
   Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
   bool in_words = false;    ///< with slots, 32-bit elements: staged as they lie in memory
+  Index part = 0;           ///< with slots: columns whose sums are in two parts at a time; 0: none
 };
 
 /// Steps whose products are under way at the same time, and batches that follow which are like it.
@@ -475,6 +478,7 @@ struct Tiling {
   Index sweep_tiles;      ///< column tiles that a warp computes together
   Index sweeps;           ///< that together have all columns
   Index product_tiles;    ///< warpgroups: column tiles of an instruction
+  Index part_tiles;       ///< with slots: column tiles that are multiplied one after the other
   bool joined;            ///< warpgroups: the columns of an instruction are in both parts
   Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes: not as the box is
   Index cells, cell_chunks;
@@ -522,7 +526,8 @@ struct Tiling {
   // Weights, for a group block and a channel block.
   bool folded;                          ///< the steps are unrolled
   bool tiles_left_out, steps_left_out;  ///< where all weights are zero
-  Index uses;                           ///< steps of all sweeps
+  Index grain_tiles;                    ///< with slots: so many column tiles are left out or not
+  Index uses;                           ///< steps of all sweeps; with slots, of all parts
   Index fragments;                      ///< of a stage and a group
   Index lane_words;                     ///< of each of a fragment's 32 lanes
   Index weight_words;                   ///< of a stage, all groups of the tile
@@ -544,9 +549,10 @@ struct Tiling {
     share_memory();
   }
   /// Makes it that of a plan that multiplies otherwise, for less than a new one costs.
-  PHASECONV_FUNCTION void set_product(Index cell_tile, Index column_tile) {
+  PHASECONV_FUNCTION void set_product(Index cell_tile, Index column_tile, Index part = 0) {
     plan.cell_tile = cell_tile;
     plan.column_tile = column_tile;
+    plan.part = part;
     multiply();
     share_work();
     share_memory();
@@ -614,25 +620,47 @@ struct Tiling {
   PHASECONV_FUNCTION int steps_together() const {
     const Index sums = sum_registers();
     const Index all = units > 2 ? TeamRegisters(int(units), 1, 1).consumer - kOtherRegisters
-                                : (sums <= 64 ? 112 : 160);
+                                : (sums <= 64       ? 112
+                                   : plan.part == 0 ? 160
+                                   : sums <= 128    ? 152
+                                                    : 176);
     return int(most(least(kMostSteps, (all - sums) / batch_registers(1)), 1));
   }
   PHASECONV_FUNCTION Index sum_registers() const {
-    return 4 * cell_tiles * sweep_tiles * (problem.split ? 2 : 1);
+    return 4 * cell_tiles * (sweep_tiles + (plan.part > 0 ? part_tiles : 0));
+  }
+  /// Tensor cores truncate as they add: in float32 sums move into others after so many steps,
+  /// earlier where few of a step's words are used, as a plain loop would lose less.
+  PHASECONV_FUNCTION Index steps_of_sum() const { return ic < 8 ? 4 : 8; }
+  /// With slots: whether there are more, so that the plan has a part.
+  PHASECONV_FUNCTION bool sums_move() const {
+    return problem.split && steps * stages > steps_of_sum();
   }
   PHASECONV_FUNCTION Index batch_registers(Index count) const {
     return 3 * count * 4 * cell_tiles * (problem.split ? 2 : 1);
   }
+  /// With slots: what a thread that multiplies needs. With a part there are more sums than threads
+  /// have room beside: two batches must do.
+  PHASECONV_FUNCTION Index registers() const {
+    const Index batches = batch_registers(steps_together());
+    return sum_registers() +
+           (plan.part > 0 ? batches / 3 * 2 + kFewerRegisters : batches + kOtherRegisters);
+  }
 
   /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
+  /// The column tiles of a part.
+  PHASECONV_FUNCTION unsigned tiles_of_part(Index number) const {
+    return unsigned(((Index{1} << part_tiles) - 1) << number * part_tiles);
+  }
   /// Column tiles of a sweep that a tap leads to from a neighbour.
   PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
-  /// Sets of products that neighbours are used for, if each has so many column tiles.
+  /// Sets of products of a part that neighbours are used for, if each has so many column tiles.
   struct Kinds {
     Index count;             ///< more than `kMostKinds` are not counted
     Index products;          ///< of all neighbours
     Index products_of_code;  ///< of one neighbour of each kind
+    Index uses;              ///< of a neighbour for a part
   };
   PHASECONV_FUNCTION Kinds kinds_of_neighbours(Index width) const;
 
@@ -678,6 +706,8 @@ struct Tiling {
     cell_chunks = parts(cells, plan.cell_tile);
     cell_tiles = plan.cell_tile / (plan.warpgroups ? 64 : 16);
     sweep_tiles = plan.column_tile / 8;
+    part_tiles = plan.part > 0 ? plan.part / 8 : sweep_tiles;
+    grain_tiles = part_tiles;
     sweeps = parts(column_tiles, sweep_tiles);
     units = cell_chunks * plan.group_block * sweeps;
     join_columns();
@@ -697,8 +727,9 @@ struct Tiling {
   PHASECONV_FUNCTION void place_outputs();
   PHASECONV_FUNCTION void join_columns();
   PHASECONV_FUNCTION void place_weights();
-  /// Where weights come in pieces: how wide products are; returns how many all neighbours have.
-  PHASECONV_FUNCTION Index choose_products();
+  /// Where weights come in pieces: how wide products are, and which are left out; returns how many
+  /// all neighbours have.
+  PHASECONV_FUNCTION Kinds choose_products();
   PHASECONV_FUNCTION void share_memory();
 
   /// Sets how cells are numbered; returns how many numbers that takes.
@@ -877,28 +908,38 @@ PHASECONV_FUNCTION void Tiling::join_columns() {
   }
 }
 
-PHASECONV_FUNCTION Index Tiling::choose_products() {
+PHASECONV_FUNCTION Tiling::Kinds Tiling::choose_products() {
   // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
   // longer than their share, wide ones multiply zeros.
-  Index best = 0, count = 0;
-  Index narrowest = kLeastProductCycles / 4;  // of those that take as long the widest
-  while (sweep_tiles % narrowest != 0) --narrowest;
-  for (Index width = narrowest; width <= least(sweep_tiles, kMostProductTiles); ++width) {
-    if (sweep_tiles % width != 0 || (count > 0 && neighbours * 4 * width > best)) continue;
-    const Kinds kinds = kinds_of_neighbours(width);
+  Index best = 0;
+  Kinds chosen = {};
+  Index narrowest = least(kLeastProductCycles / 4, part_tiles);
+  while (part_tiles % narrowest != 0) --narrowest;  // of those that take as long the widest
+  for (Index width = narrowest; width <= least(part_tiles, kMostProductTiles); ++width) {
+    if (part_tiles % width != 0 || (best > 0 && neighbours * 4 * width > best)) continue;
+    Kinds kinds = kinds_of_neighbours(width);
     const Index of_code = kinds.products_of_code * cell_tiles;
     const bool told_apart =
         kinds.count <= kFewKinds || (kinds.count <= kMostKinds && !problem.split &&
                                      of_code * steps_together() <= kMostProductsOfKinds);
-    const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
-    const Index cycles = products * most(4 * width, kLeastProductCycles);
-    if (count > 0 && cycles > best) continue;
+    Index grain = told_apart ? width : part_tiles;
+    if (!told_apart) kinds = kinds_of_neighbours(grain);
+    kinds.products *= grain / width;
+    const Index parts = sweep_tiles / part_tiles;
+    if (kinds.count > kMostKinds) {
+      grain = sweep_tiles;
+      kinds.products = neighbours * sweep_tiles / width;
+      kinds.uses = neighbours * parts;
+    }
+    const Index cycles = kinds.products * most(4 * width, kLeastProductCycles);
+    if (best > 0 && cycles > best) continue;
     best = cycles;
-    count = products;
+    chosen = kinds;
     product_tiles = width;
-    tiles_left_out = told_apart;
+    grain_tiles = grain;
+    tiles_left_out = least(grain, part_tiles) < sweep_tiles || kinds.uses < neighbours * parts;
   }
-  return count;
+  return chosen;
 }
 
 PHASECONV_FUNCTION void Tiling::place_weights() {
@@ -907,12 +948,14 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
-  Index streamed = 0;  // products of a stage
+  Kinds streamed = {};  // of a stage
   if (q.slots > 0) {
-    streamed = choose_products() * words / 8;
-    const Index products = streamed * cell_tiles * (p.split ? 3 : 1);
+    streamed = choose_products();
+    streamed.products *= words / 8;
+    streamed.uses *= words / 8;
+    const Index products = streamed.products * cell_tiles * (p.split ? 3 : 1);
     joined = false;
-    folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
+    folded = streamed.uses <= kMostFoldedSteps && products <= kMostStreamedProducts;
   } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
     const Index own = channel_columns / 8;
@@ -938,8 +981,9 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
   fragments = uses * sweep_tiles;
-  if (streamed > 0) {
-    fragments = streamed * product_tiles;
+  if (streamed.uses > 0) {
+    uses = streamed.uses;
+    fragments = streamed.products * product_tiles;
   } else if (tiles_left_out && channel_columns % 8 == 0) {
     fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
   }
@@ -959,7 +1003,7 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const bool streams = q.slots > 0;
   weight_bytes = weight_words * 4;
   if (streams) {
-    const Index batch_bytes = steps_together() * sweep_tiles * 32 * lane_words * 4;
+    const Index batch_bytes = steps_together() * part_tiles * 32 * lane_words * 4;
     weight_bytes = round_up(least(weight_bytes, most(batch_bytes, kPieceBytes)), 128);
   }
   table_at = weight_bytes * (streams ? q.slots : stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
@@ -1108,12 +1152,11 @@ PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
   if (!tiles_left_out && !steps_left_out) return all;
   const unsigned used = tiles_of(sweep, k_neighbour(step * 8));
   if (plan.slots == 0) return used;
-  // Those of whole products.
-  const unsigned product = unsigned((Index{1} << product_tiles) - 1);
+  const unsigned grain = unsigned((Index{1} << grain_tiles) - 1);
   unsigned whole = 0;
-  for (unsigned at = product; (at & all) != 0; at <<= product_tiles) {
+  for (unsigned at = grain; (at & all) != 0; at <<= grain_tiles) {
     if ((used & at) != 0) whole |= at;
-    if (product_tiles == sweep_tiles) break;
+    if (grain_tiles == sweep_tiles) break;
   }
   return whole;
 }
@@ -1155,33 +1198,40 @@ struct PhaseSets {
 PHASECONV_FUNCTION Tiling::Kinds Tiling::kinds_of_neighbours(Index width) const {
   const PhaseSets d(problem.d), h(problem.h), w(problem.w);
   const Index live_h = Phases(problem.h).live_count(), live_w = Phases(problem.w).live_count();
-  unsigned known[kMostKinds] = {};
   Kinds kinds = {};
-  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0};
-  for (Index each = 0; each < d.count * h.count * w.count; ++each) {
-    const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
-                of_w = each % w.count;
-    unsigned mask = 0;
-    Index products = 0;
-    for (Index first = 0; first < sweep_tiles; first += width) {
-      const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
-      for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
-        if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
-             w.set[of_w] >> n % live_w & 1) == 0) {
-          continue;
+  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0, 0};
+  for (Index part = 0; part < sweep_tiles; part += part_tiles) {
+    unsigned known[kMostKinds] = {};
+    Index count = 0;
+    for (Index each = 0; each < d.count * h.count * w.count; ++each) {
+      const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
+                  of_w = each % w.count;
+      unsigned mask = 0;
+      Index products = 0;
+      for (Index first = part; first < part + part_tiles; first += width) {
+        const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
+        for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
+          if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
+               w.set[of_w] >> n % live_w & 1) == 0) {
+            continue;
+          }
+          mask |= 1u << first;
+          ++products;
+          break;
         }
-        mask |= 1u << first;
-        ++products;
-        break;
       }
+      if (products == 0) continue;
+      const Index neighbours_of = d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
+      kinds.products += products * neighbours_of;
+      kinds.uses += neighbours_of;
+      Index at = 0;
+      while (at < count && known[at] != mask) ++at;
+      if (at < count) continue;
+      if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0, 0};
+      known[count++] = mask;
+      ++kinds.count;
+      kinds.products_of_code += products;
     }
-    kinds.products += products * d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
-    Index at = 0;
-    while (at < kinds.count && known[at] != mask) ++at;
-    if (at < kinds.count) continue;
-    if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0};
-    known[kinds.count++] = mask;
-    kinds.products_of_code += products;
   }
   return kinds;
 }
@@ -1574,7 +1624,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::warpgroups, Plan::slots, Plan::in_words});
+       Plan::warpgroups, Plan::slots, Plan::in_words, Plan::part});
   return tiling;
 }
 
@@ -3677,6 +3727,7 @@ struct ThePlan {
   static constexpr bool warpgroups = true;
   static constexpr bool in_words = false;
   static constexpr int slots = 0;
+  static constexpr int part = 0;
   static __device__ int first_use(int i) { return list_of_first_use[i]; }
   static __device__ int step(int i) { return list_of_step[i]; }
   static __device__ int used_tiles(int i) { return list_of_used_tiles[i]; }

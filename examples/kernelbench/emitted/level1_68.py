@@ -338,6 +338,8 @@ namespace phaseconv {
 
 /// Registers of a thread that multiplies, beside those for sums and for inputs.
 inline constexpr int kOtherRegisters = 48;
+/// The same where sums take most of them: some of the others are spilled then, between tiles.
+inline constexpr int kFewerRegisters = 40;
 
 /// Registers of a thread, of blocks with so many warpgroups that multiply and that bring: all have
 /// the same at launch, then those that bring leave what they don't need to the others.
@@ -414,6 +416,7 @@ struct TilePlan {
   bool warpgroups = false;  ///< what multiplies: warpgroups; cells and columns are theirs then
   Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
   bool in_words = false;    ///< with slots, 32-bit elements: staged as they lie in memory
+  Index part = 0;           ///< with slots: columns whose sums are in two parts at a time; 0: none
 };
 
 /// Steps whose products are under way at the same time, and batches that follow which are like it.
@@ -475,6 +478,7 @@ struct Tiling {
   Index sweep_tiles;      ///< column tiles that a warp computes together
   Index sweeps;           ///< that together have all columns
   Index product_tiles;    ///< warpgroups: column tiles of an instruction
+  Index part_tiles;       ///< with slots: column tiles that are multiplied one after the other
   bool joined;            ///< warpgroups: the columns of an instruction are in both parts
   Index rows_w, rows_d;   ///< cells are numbered so, along w and in planes: not as the box is
   Index cells, cell_chunks;
@@ -522,7 +526,8 @@ struct Tiling {
   // Weights, for a group block and a channel block.
   bool folded;                          ///< the steps are unrolled
   bool tiles_left_out, steps_left_out;  ///< where all weights are zero
-  Index uses;                           ///< steps of all sweeps
+  Index grain_tiles;                    ///< with slots: so many column tiles are left out or not
+  Index uses;                           ///< steps of all sweeps; with slots, of all parts
   Index fragments;                      ///< of a stage and a group
   Index lane_words;                     ///< of each of a fragment's 32 lanes
   Index weight_words;                   ///< of a stage, all groups of the tile
@@ -544,9 +549,10 @@ struct Tiling {
     share_memory();
   }
   /// Makes it that of a plan that multiplies otherwise, for less than a new one costs.
-  PHASECONV_FUNCTION void set_product(Index cell_tile, Index column_tile) {
+  PHASECONV_FUNCTION void set_product(Index cell_tile, Index column_tile, Index part = 0) {
     plan.cell_tile = cell_tile;
     plan.column_tile = column_tile;
+    plan.part = part;
     multiply();
     share_work();
     share_memory();
@@ -614,25 +620,47 @@ struct Tiling {
   PHASECONV_FUNCTION int steps_together() const {
     const Index sums = sum_registers();
     const Index all = units > 2 ? TeamRegisters(int(units), 1, 1).consumer - kOtherRegisters
-                                : (sums <= 64 ? 112 : 160);
+                                : (sums <= 64       ? 112
+                                   : plan.part == 0 ? 160
+                                   : sums <= 128    ? 152
+                                                    : 176);
     return int(most(least(kMostSteps, (all - sums) / batch_registers(1)), 1));
   }
   PHASECONV_FUNCTION Index sum_registers() const {
-    return 4 * cell_tiles * sweep_tiles * (problem.split ? 2 : 1);
+    return 4 * cell_tiles * (sweep_tiles + (plan.part > 0 ? part_tiles : 0));
+  }
+  /// Tensor cores truncate as they add: in float32 sums move into others after so many steps,
+  /// earlier where few of a step's words are used, as a plain loop would lose less.
+  PHASECONV_FUNCTION Index steps_of_sum() const { return ic < 8 ? 4 : 8; }
+  /// With slots: whether there are more, so that the plan has a part.
+  PHASECONV_FUNCTION bool sums_move() const {
+    return problem.split && steps * stages > steps_of_sum();
   }
   PHASECONV_FUNCTION Index batch_registers(Index count) const {
     return 3 * count * 4 * cell_tiles * (problem.split ? 2 : 1);
   }
+  /// With slots: what a thread that multiplies needs. With a part there are more sums than threads
+  /// have room beside: two batches must do.
+  PHASECONV_FUNCTION Index registers() const {
+    const Index batches = batch_registers(steps_together());
+    return sum_registers() +
+           (plan.part > 0 ? batches / 3 * 2 + kFewerRegisters : batches + kOtherRegisters);
+  }
 
   /// Whether a sweep has weights for a step; if tiles are left out, one bit for each that it has.
   PHASECONV_FUNCTION unsigned used_tiles(Index sweep, Index step) const;
+  /// The column tiles of a part.
+  PHASECONV_FUNCTION unsigned tiles_of_part(Index number) const {
+    return unsigned(((Index{1} << part_tiles) - 1) << number * part_tiles);
+  }
   /// Column tiles of a sweep that a tap leads to from a neighbour.
   PHASECONV_FUNCTION unsigned tiles_of(Index sweep, Index neighbour_number) const;
-  /// Sets of products that neighbours are used for, if each has so many column tiles.
+  /// Sets of products of a part that neighbours are used for, if each has so many column tiles.
   struct Kinds {
     Index count;             ///< more than `kMostKinds` are not counted
     Index products;          ///< of all neighbours
     Index products_of_code;  ///< of one neighbour of each kind
+    Index uses;              ///< of a neighbour for a part
   };
   PHASECONV_FUNCTION Kinds kinds_of_neighbours(Index width) const;
 
@@ -678,6 +706,8 @@ struct Tiling {
     cell_chunks = parts(cells, plan.cell_tile);
     cell_tiles = plan.cell_tile / (plan.warpgroups ? 64 : 16);
     sweep_tiles = plan.column_tile / 8;
+    part_tiles = plan.part > 0 ? plan.part / 8 : sweep_tiles;
+    grain_tiles = part_tiles;
     sweeps = parts(column_tiles, sweep_tiles);
     units = cell_chunks * plan.group_block * sweeps;
     join_columns();
@@ -697,8 +727,9 @@ struct Tiling {
   PHASECONV_FUNCTION void place_outputs();
   PHASECONV_FUNCTION void join_columns();
   PHASECONV_FUNCTION void place_weights();
-  /// Where weights come in pieces: how wide products are; returns how many all neighbours have.
-  PHASECONV_FUNCTION Index choose_products();
+  /// Where weights come in pieces: how wide products are, and which are left out; returns how many
+  /// all neighbours have.
+  PHASECONV_FUNCTION Kinds choose_products();
   PHASECONV_FUNCTION void share_memory();
 
   /// Sets how cells are numbered; returns how many numbers that takes.
@@ -877,28 +908,38 @@ PHASECONV_FUNCTION void Tiling::join_columns() {
   }
 }
 
-PHASECONV_FUNCTION Index Tiling::choose_products() {
+PHASECONV_FUNCTION Tiling::Kinds Tiling::choose_products() {
   // All are as wide: the compiler puts none after another that has other sums. Narrow ones take
   // longer than their share, wide ones multiply zeros.
-  Index best = 0, count = 0;
-  Index narrowest = kLeastProductCycles / 4;  // of those that take as long the widest
-  while (sweep_tiles % narrowest != 0) --narrowest;
-  for (Index width = narrowest; width <= least(sweep_tiles, kMostProductTiles); ++width) {
-    if (sweep_tiles % width != 0 || (count > 0 && neighbours * 4 * width > best)) continue;
-    const Kinds kinds = kinds_of_neighbours(width);
+  Index best = 0;
+  Kinds chosen = {};
+  Index narrowest = least(kLeastProductCycles / 4, part_tiles);
+  while (part_tiles % narrowest != 0) --narrowest;  // of those that take as long the widest
+  for (Index width = narrowest; width <= least(part_tiles, kMostProductTiles); ++width) {
+    if (part_tiles % width != 0 || (best > 0 && neighbours * 4 * width > best)) continue;
+    Kinds kinds = kinds_of_neighbours(width);
     const Index of_code = kinds.products_of_code * cell_tiles;
     const bool told_apart =
         kinds.count <= kFewKinds || (kinds.count <= kMostKinds && !problem.split &&
                                      of_code * steps_together() <= kMostProductsOfKinds);
-    const Index products = told_apart ? kinds.products : neighbours * sweep_tiles / width;
-    const Index cycles = products * most(4 * width, kLeastProductCycles);
-    if (count > 0 && cycles > best) continue;
+    Index grain = told_apart ? width : part_tiles;
+    if (!told_apart) kinds = kinds_of_neighbours(grain);
+    kinds.products *= grain / width;
+    const Index parts = sweep_tiles / part_tiles;
+    if (kinds.count > kMostKinds) {
+      grain = sweep_tiles;
+      kinds.products = neighbours * sweep_tiles / width;
+      kinds.uses = neighbours * parts;
+    }
+    const Index cycles = kinds.products * most(4 * width, kLeastProductCycles);
+    if (best > 0 && cycles > best) continue;
     best = cycles;
-    count = products;
+    chosen = kinds;
     product_tiles = width;
-    tiles_left_out = told_apart;
+    grain_tiles = grain;
+    tiles_left_out = least(grain, part_tiles) < sweep_tiles || kinds.uses < neighbours * parts;
   }
-  return count;
+  return chosen;
 }
 
 PHASECONV_FUNCTION void Tiling::place_weights() {
@@ -907,12 +948,14 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   const bool warpgroups = q.warpgroups;
   const Index taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const bool step_has_one = neighbour_words % 8 == 0;
-  Index streamed = 0;  // products of a stage
+  Kinds streamed = {};  // of a stage
   if (q.slots > 0) {
-    streamed = choose_products() * words / 8;
-    const Index products = streamed * cell_tiles * (p.split ? 3 : 1);
+    streamed = choose_products();
+    streamed.products *= words / 8;
+    streamed.uses *= words / 8;
+    const Index products = streamed.products * cell_tiles * (p.split ? 3 : 1);
     joined = false;
-    folded = steps <= kMostFoldedSteps && products <= kMostStreamedProducts;
+    folded = streamed.uses <= kMostFoldedSteps && products <= kMostStreamedProducts;
   } else if (warpgroups) {
     // One instruction for all columns, or one for each phase, without those that are zero.
     const Index own = channel_columns / 8;
@@ -938,8 +981,9 @@ PHASECONV_FUNCTION void Tiling::place_weights() {
   uses = steps_left_out ? taps * (neighbour_words / 8) * (channel_columns / (8 * sweep_tiles))
                         : sweeps * steps;
   fragments = uses * sweep_tiles;
-  if (streamed > 0) {
-    fragments = streamed * product_tiles;
+  if (streamed.uses > 0) {
+    uses = streamed.uses;
+    fragments = streamed.products * product_tiles;
   } else if (tiles_left_out && channel_columns % 8 == 0) {
     fragments = taps * (neighbour_words / 8) * (channel_columns / 8);
   }
@@ -959,7 +1003,7 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   const bool streams = q.slots > 0;
   weight_bytes = weight_words * 4;
   if (streams) {
-    const Index batch_bytes = steps_together() * sweep_tiles * 32 * lane_words * 4;
+    const Index batch_bytes = steps_together() * part_tiles * 32 * lane_words * 4;
     weight_bytes = round_up(least(weight_bytes, most(batch_bytes, kPieceBytes)), 128);
   }
   table_at = weight_bytes * (streams ? q.slots : stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
@@ -1108,12 +1152,11 @@ PHASECONV_FUNCTION unsigned Tiling::used_tiles(Index sweep, Index step) const {
   if (!tiles_left_out && !steps_left_out) return all;
   const unsigned used = tiles_of(sweep, k_neighbour(step * 8));
   if (plan.slots == 0) return used;
-  // Those of whole products.
-  const unsigned product = unsigned((Index{1} << product_tiles) - 1);
+  const unsigned grain = unsigned((Index{1} << grain_tiles) - 1);
   unsigned whole = 0;
-  for (unsigned at = product; (at & all) != 0; at <<= product_tiles) {
+  for (unsigned at = grain; (at & all) != 0; at <<= grain_tiles) {
     if ((used & at) != 0) whole |= at;
-    if (product_tiles == sweep_tiles) break;
+    if (grain_tiles == sweep_tiles) break;
   }
   return whole;
 }
@@ -1155,33 +1198,40 @@ struct PhaseSets {
 PHASECONV_FUNCTION Tiling::Kinds Tiling::kinds_of_neighbours(Index width) const {
   const PhaseSets d(problem.d), h(problem.h), w(problem.w);
   const Index live_h = Phases(problem.h).live_count(), live_w = Phases(problem.w).live_count();
-  unsigned known[kMostKinds] = {};
   Kinds kinds = {};
-  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0};
-  for (Index each = 0; each < d.count * h.count * w.count; ++each) {
-    const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
-                of_w = each % w.count;
-    unsigned mask = 0;
-    Index products = 0;
-    for (Index first = 0; first < sweep_tiles; first += width) {
-      const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
-      for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
-        if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
-             w.set[of_w] >> n % live_w & 1) == 0) {
-          continue;
+  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0, 0};
+  for (Index part = 0; part < sweep_tiles; part += part_tiles) {
+    unsigned known[kMostKinds] = {};
+    Index count = 0;
+    for (Index each = 0; each < d.count * h.count * w.count; ++each) {
+      const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
+                  of_w = each % w.count;
+      unsigned mask = 0;
+      Index products = 0;
+      for (Index first = part; first < part + part_tiles; first += width) {
+        const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
+        for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
+          if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
+               w.set[of_w] >> n % live_w & 1) == 0) {
+            continue;
+          }
+          mask |= 1u << first;
+          ++products;
+          break;
         }
-        mask |= 1u << first;
-        ++products;
-        break;
       }
+      if (products == 0) continue;
+      const Index neighbours_of = d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
+      kinds.products += products * neighbours_of;
+      kinds.uses += neighbours_of;
+      Index at = 0;
+      while (at < count && known[at] != mask) ++at;
+      if (at < count) continue;
+      if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0, 0};
+      known[count++] = mask;
+      ++kinds.count;
+      kinds.products_of_code += products;
     }
-    kinds.products += products * d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
-    Index at = 0;
-    while (at < kinds.count && known[at] != mask) ++at;
-    if (at < kinds.count) continue;
-    if (kinds.count == kMostKinds) return {kMostKinds + 1, 0, 0};
-    known[kinds.count++] = mask;
-    kinds.products_of_code += products;
   }
   return kinds;
 }
@@ -1574,7 +1624,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::warpgroups, Plan::slots, Plan::in_words});
+       Plan::warpgroups, Plan::slots, Plan::in_words, Plan::part});
   return tiling;
 }
 
@@ -3460,7 +3510,9 @@ struct Ring {
 
 // What a warpgroup does with inputs and weights that others bring: it loads the inputs of its cells
 // as fragments, of words it makes operands, and multiplies them with weights that come in pieces, a
-// few steps at a time. Batches of steps that are used for the same columns have one code.
+// few steps at a time. Batches of steps that are used for the same columns have one code. Long sums
+// of float32 are those of a few steps, of one part of the columns after the other, which move into
+// the sums of all.
 
 namespace phaseconv {
 
@@ -3478,14 +3530,14 @@ struct StreamedProducts {
   static constexpr bool folded = tiling_of<Problem, Plan>().folded;
   static constexpr int product_tiles = int(tiling_of<Problem, Plan>().product_tiles);
   static constexpr bool split = tiling_of<Problem, Plan>().problem.split;
-  /// Tensor cores truncate as they add: in float32 their sums move into others after so many steps,
-  /// earlier where few of a step's words are used, as a plain loop would lose less.
-  static constexpr int steps_together = tiling_of<Problem, Plan>().ic < 8 ? 4 : 8;
-  static constexpr bool moves = split && uses * stages > steps_together;
+  static constexpr int part_tiles = int(tiling_of<Problem, Plan>().part_tiles);
+  static constexpr int steps_of_sum = int(tiling_of<Problem, Plan>().steps_of_sum());
+  static constexpr bool moves = tiling_of<Problem, Plan>().sums_move();
   /// All pieces are there at a time: they stay as long as tiles have the same weights.
   static constexpr bool keeps = Plan::piece_count * stages == Plan::slots;
 
   using Sums = float[column_tiles][cell_tiles][4];
+  using Part = float[part_tiles][cell_tiles][4];
   using Inputs = Ring<int(Plan::buffers)>;
   using Pieces = Ring<int(Plan::slots)>;
 
@@ -3525,13 +3577,13 @@ struct StreamedProducts {
     inputs.wait_full();
     const unsigned staged = shared_address(own.inputs(inputs.at));
     if constexpr (moves) {
-      Sums part;
+      Part part;
       if constexpr (!sets_all(0)) {
         clear(part);
         pin(part);
       }
       add_all(part, sums, staged, leaves, false);
-      add_to(sums, part);
+      add_to<int(Plan::batch_count) - 1>(sums, part);
     } else {
       add_all(sums, sums, staged, leaves, stage > 0);
     }
@@ -3542,22 +3594,32 @@ struct StreamedProducts {
 
  private:
   static constexpr Operands operands = operands_of(static_cast<Element*>(nullptr));
-  /// In loops products of two batches are under way. Where all steps are of one kind, nearly all in
-  /// one loop, the compiler moves fragments about, and lets no product begin before the last ends.
+  /// In loops products of two batches are under way. Not where all steps are of one kind, nearly
+  /// all in one loop: the compiler moves fragments about, and lets no product begin before the last
+  /// ends. And not where sums move: fragments of three batches and both sums would spill.
   static constexpr bool overlaps =
-      Plan::batches.at[0].tiles[0] != Plan::batches.at[Plan::batch_count - 1].tiles[0];
+      !moves && Plan::batches.at[0].tiles[0] != Plan::batches.at[Plan::batch_count - 1].tiles[0];
   /// A fragment of weights in units of 16 bytes.
   static constexpr int fragment_units = 8 * int(tiling_of<Problem, Plan>().lane_words);
   static constexpr int parts = split ? 2 : 1;
   static constexpr int bytes = int(tiling_of<Problem, Plan>().staged_size);
   using Fragment = unsigned[parts][cell_tiles][4];
 
-  /// Whether the first products of a batch are of all columns: then they can set the sums.
+  /// The first column tile of a batch's part.
+  static __device__ constexpr int part_of(int batch) {
+    int tile = 0;
+    while (!(Plan::batches.at[batch].tiles[0] >> tile & 1)) ++tile;
+    return tile / part_tiles * part_tiles;
+  }
+  /// Whether the first products of a batch are of all its part: then they can set the sums.
   static __device__ constexpr bool sets_all(int batch) {
-    return Plan::batches.at[batch].tiles[0] == unsigned((1ull << column_tiles) - 1);
+    return Plan::batches.at[batch].tiles[0] >> part_of(batch) == unsigned((1ull << part_tiles) - 1);
+  }
+  static __device__ constexpr bool begins_part(int batch) {
+    return batch > 0 && part_of(batch) != part_of(batch - 1);
   }
 
-  /// Products that a column has since the sums moved, before and after batches of one kind.
+  /// Steps that a column has since the sums moved, before and after batches of one kind.
   struct Pending {
     int before = 0, after = 0;
     bool moves = false;  ///< before the first of them, and then every so many
@@ -3569,8 +3631,8 @@ struct StreamedProducts {
       const StepBatch own = Plan::batches.at[i];
       now.before = now.after;
       const int steps = own.count * own.repeat;
-      now.moves = now.before + steps > steps_together;
-      now.after = !now.moves ? now.before + steps : int(least(steps, steps_together));
+      now.moves = begins_part(i) || now.before + steps > steps_of_sum;
+      now.after = !now.moves ? now.before + steps : int(least(steps, steps_of_sum));
     }
     return now;
   }
@@ -3589,7 +3651,7 @@ struct StreamedProducts {
   }
 
   /// `adds`: there are sums to add to.
-  __device__ __forceinline__ void add_all(Sums& to, Sums& sums, unsigned staged, bool leaves,
+  __device__ __forceinline__ void add_all(Part& to, Sums& sums, unsigned staged, bool leaves,
                                           bool adds) {
     if constexpr (folded) {
       Fragment a[Plan::batches.at[0].count];
@@ -3604,11 +3666,13 @@ struct StreamedProducts {
   /// Few batches, one after the other in code: while one is multiplied the inputs of the next come,
   /// and its products are asked for.
   template <int batch, int first>
-  __device__ __forceinline__ void add_folded(Sums& to, Sums& sums,
+  __device__ __forceinline__ void add_folded(Part& to, Sums& sums,
                                              Fragment (&a)[Plan::batches.at[batch].count],
                                              unsigned staged, bool leaves, bool adds) {
     constexpr StepBatch kind = Plan::batches.at[batch];
-    if constexpr (moves && pending(batch).moves) adds = move<batch>(to, sums);
+    if constexpr (batch > 0 && moves && pending(batch).moves) {
+      adds = move<batch - 1, batch>(to, sums);
+    }
     if constexpr (kind.piece) next_piece(first == 0, leaves);
     begin_products();
     multiply<batch, 0>(to, a, adds);
@@ -3633,13 +3697,16 @@ struct StreamedProducts {
   /// Many: two at a time in a loop, so that the inputs of one come while the other is multiplied.
   /// Those of the next kind's first one come while the last one of this is.
   template <int batch, int first>
-  __device__ __forceinline__ void add_batches(Sums& to, Sums& sums, unsigned staged, bool leaves,
+  __device__ __forceinline__ void add_batches(Part& to, Sums& sums, unsigned staged, bool leaves,
                                               bool adds) {
     if constexpr (batch < int(Plan::batch_count)) {
       constexpr int count = Plan::batches.at[batch].count;
       constexpr int end = first + count * Plan::batches.at[batch].repeat;
       Fragment even[count], odd[count];
       load(even, staged, first);
+      if constexpr (batch > 0 && moves && pending(batch).moves) {
+        adds = move<batch - 1, batch>(to, sums);
+      }
 #pragma unroll 1
       for (int use = first; use < end; use += 2 * count) {
         add_batch<batch, first>(to, sums, even, odd, use, end, staged, leaves, adds);
@@ -3654,21 +3721,16 @@ struct StreamedProducts {
     }
   }
   template <int batch, int first>
-  __device__ __forceinline__ void add_batch(Sums& to, Sums& sums,
+  __device__ __forceinline__ void add_batch(Part& to, Sums& sums,
                                             Fragment (&a)[Plan::batches.at[batch].count],
                                             Fragment (&next)[Plan::batches.at[batch].count],
                                             int use, int end, unsigned staged, bool leaves,
                                             bool adds) {
     constexpr int count = Plan::batches.at[batch].count;
-    if constexpr (moves && pending(batch).moves) {
-      constexpr int between = steps_together / count * count;
-      if ((use - first) % between == 0 && use > 0) {
-        if constexpr (overlaps) {
-          wait_for_products();
-          pin(to);
-        }
-        adds = move<batch>(to, sums);
-      }
+    constexpr int between = steps_of_sum / count * count;
+    if constexpr (moves && pending(batch).moves &&
+                  count * Plan::batches.at[batch].repeat > between) {
+      if ((use - first) % between == 0 && use > first) adds = move<batch, batch>(to, sums);
     }
     if (begins_piece) {
       if constexpr (overlaps) wait_for_products();
@@ -3721,23 +3783,24 @@ struct StreamedProducts {
 
   /// The products of a batch's steps.
   template <int batch, int step>
-  __device__ __forceinline__ void multiply(Sums& sums,
+  __device__ __forceinline__ void multiply(Part& sums,
                                            const Fragment (&a)[Plan::batches.at[batch].count],
                                            bool adds) {
     if constexpr (step < Plan::batches.at[batch].count) {
       constexpr unsigned tiles = Plan::batches.at[batch].tiles[step];
-      multiply_tiles<tiles>(sums, a[step], weights, step > 0 || !sets_all(batch) || adds);
+      multiply_tiles<(tiles >> part_of(batch))>(sums, a[step], weights,
+                                                step > 0 || !sets_all(batch) || adds);
       weights += bits_of(tiles) * fragment_units;
       multiply<batch, step + 1>(sums, a, true);
     }
   }
   template <unsigned tiles>
-  static __device__ __forceinline__ void multiply_tiles(Sums& sums, const Fragment& a, unsigned b,
+  static __device__ __forceinline__ void multiply_tiles(Part& sums, const Fragment& a, unsigned b,
                                                         bool adds) {
     constexpr int used = int(bits_of(tiles));
     constexpr unsigned to_second = leading(unsigned(used * 8 * parts));
 #pragma unroll
-    for (int c = 0; c < column_tiles; c += product_tiles) {
+    for (int c = 0; c < part_tiles; c += product_tiles) {
       if (!(tiles >> c & 1)) continue;
       const unsigned long long b_upper = core_matrices(b + to_second);
       const unsigned long long b_lower = core_matrices(b + used * 8 + to_second);
@@ -3753,28 +3816,30 @@ struct StreamedProducts {
     }
   }
 
-  /// Moves them where batches of one kind begin; returns whether theirs add to what is left.
-  template <int batch>
-  static __device__ __forceinline__ bool move(Sums& part, Sums& sums) {
-    add_to(sums, part);
+  /// Moves the sums of batch `from`; returns whether the products of `batch` add to what is left.
+  template <int from, int batch>
+  static __device__ __forceinline__ bool move(Part& part, Sums& sums) {
+    add_to<from>(sums, part);
     if constexpr (sets_all(batch)) return false;
     clear(part);
     pin(part);
     return true;
   }
-  static __device__ __forceinline__ void add_to(Sums& sums, const Sums& part) {
+  template <int from>
+  static __device__ __forceinline__ void add_to(Sums& sums, const Part& part) {
 #pragma unroll
-    for (int c = 0; c < column_tiles; ++c) {
+    for (int c = 0; c < part_tiles; ++c) {
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) sums[c][i][j] += part[c][i][j];
+        for (int j = 0; j < 4; ++j) sums[part_of(from) + c][i][j] += part[c][i][j];
       }
     }
   }
-  static __device__ __forceinline__ void clear(Sums& sums) {
+  template <int tiles>
+  static __device__ __forceinline__ void clear(float (&sums)[tiles][cell_tiles][4]) {
 #pragma unroll
-    for (int c = 0; c < column_tiles; ++c) {
+    for (int c = 0; c < tiles; ++c) {
 #pragma unroll
       for (int i = 0; i < cell_tiles; ++i) {
 #pragma unroll
@@ -3979,21 +4044,22 @@ struct PhaseStream {
     const Unit<Problem, Plan> job(uniform(threadIdx.x / 128));
     Multiply multiply(own, inputs, pieces, job);
     unsigned number = blockIdx.x;
-    At at(number);
     bool new_channels = true;
 #pragma unroll 1
     for (;;) {
       const unsigned next = number + together;
       const bool ends = next >= unsigned(blocks);
-      const At coming(ends ? number : next);
-      const bool leaves = !Multiply::keeps || !coming.same_channels(at);
+      const bool stay = At(ends ? number : next).same_channels(At(number));
       if (Multiply::keeps && !new_channels) multiply.pieces.turn ^= 1;  // still full
-      const Output out = own.outputs(output, at, 0);
       typename Multiply::Sums sums;
       Multiply::start(sums);
 #pragma unroll 1
-      for (int stage = 0; stage < stages; ++stage) multiply.add(sums, stage, leaves);
+      for (int stage = 0; stage < stages; ++stage) {
+        multiply.add(sums, stage, !Multiply::keeps || !stay);
+      }
 
+      const At at(uniform(number));  // not before: while they multiply registers are few
+      const Output out = own.outputs(output, at, 0);
       if (Problem::bias && new_channels) own.fill_bias(at);
       // The outputs of before are read.
       if constexpr (apart) {
@@ -4022,9 +4088,8 @@ struct PhaseStream {
         out.store();
       }
       if (ends) break;
-      new_channels = !coming.same_channels(at);
+      new_channels = !stay;
       number = next;
-      at = coming;
     }
     wait_for_bulk_reads<0>();
   }
@@ -4069,6 +4134,7 @@ struct ThePlan {
   static constexpr bool warpgroups = true;
   static constexpr bool in_words = false;
   static constexpr int slots = 4;
+  static constexpr int part = 0;
   static constexpr int producers = 128;
   static constexpr int resident = 1;
   static constexpr int batch_count = 2;

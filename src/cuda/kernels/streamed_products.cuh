@@ -85,10 +85,11 @@ struct StreamedProducts {
 
  private:
   static constexpr Operands operands = operands_of(static_cast<Element*>(nullptr));
-  /// In loops products of two batches are under way. Where all steps are of one kind, nearly all in
-  /// one loop, the compiler moves fragments about, and lets no product begin before the last ends.
+  /// In loops products of two batches are under way. Not where all steps are of one kind, nearly
+  /// all in one loop: the compiler moves fragments about, and lets no product begin before the last
+  /// ends. And not where sums move: fragments of three batches and both sums would spill.
   static constexpr bool overlaps =
-      Plan::batches.at[0].tiles[0] != Plan::batches.at[Plan::batch_count - 1].tiles[0];
+      !moves && Plan::batches.at[0].tiles[0] != Plan::batches.at[Plan::batch_count - 1].tiles[0];
   /// A fragment of weights in units of 16 bytes.
   static constexpr int fragment_units = 8 * int(tiling_of<Problem, Plan>().lane_words);
   static constexpr int parts = split ? 2 : 1;
@@ -195,10 +196,6 @@ struct StreamedProducts {
       Fragment even[count], odd[count];
       load(even, staged, first);
       if constexpr (batch > 0 && moves && pending(batch).moves) {
-        if constexpr (overlaps) {
-          wait_for_products();
-          pin(to);
-        }
         adds = move<batch - 1, batch>(to, sums);
       }
 #pragma unroll 1
@@ -221,15 +218,10 @@ struct StreamedProducts {
                                             int use, int end, unsigned staged, bool leaves,
                                             bool adds) {
     constexpr int count = Plan::batches.at[batch].count;
-    if constexpr (moves && pending(batch).moves) {
-      constexpr int between = steps_of_sum / count * count;
-      if ((use - first) % between == 0 && use > first) {
-        if constexpr (overlaps) {
-          wait_for_products();
-          pin(to);
-        }
-        adds = move<batch, batch>(to, sums);
-      }
+    constexpr int between = steps_of_sum / count * count;
+    if constexpr (moves && pending(batch).moves &&
+                  count * Plan::batches.at[batch].repeat > between) {
+      if ((use - first) % between == 0 && use > first) adds = move<batch, batch>(to, sums);
     }
     if (begins_piece) {
       if constexpr (overlaps) wait_for_products();
