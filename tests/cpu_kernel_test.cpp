@@ -140,7 +140,8 @@ TEST_P(CpuKernel, EveryPlanOfTheFamilyIsExact) {
        {"ic3,oc13,i2x3x67,k3,s2,p1,bias", "ic3,oc67,i2x3x13,k3,s2,p1,bias,cl",
         "ic67,oc67,g67,i2x3x13,k3,s2,p1,bias,cl", "ic3,oc13,i2x5x24,k2,s2,bias",
         "ic130,oc35,i2x6x11,k4,s2,p1,bias", "ic70,oc13,i2x3x67,k4x5x4,s1x3x2,p1x0x1,bias",
-        "ic6,oc96,g2,i2x5x13,k2,s2,bias,cl"}) {
+        "ic6,oc96,g2,i2x5x13,k2,s2,bias,cl",
+        "n8,ic3,oc5,i2x19x12,k3"}) {  // more rows to a column than its register tiles have
     const Problem problem = parse(text);
     if (!has_plan(problem)) continue;
     for (const Candidate& candidate : candidates(problem, machine, backend.families())) {

@@ -105,9 +105,9 @@ class CpuBackend : public Backend {
     m.registers = k.registers;
     m.cache_bytes = cache_bytes();
     m.copy_bytes_per_second = std::min(bytes_per_unit * m.units, bytes_at_most);
-    const auto [flops, cycles] = core_rates(k, m.units);
+    const auto [flops, flops_per_cycle] = core_rates(k, m.units);
     m.fma_flops_per_second = flops * m.units;
-    m.fmas_per_cycle = flops / cycles < 3 * static_cast<double>(k.lanes) ? 1 : 2;
+    m.fmas_per_cycle = flops_per_cycle < 3 * static_cast<double>(k.lanes) ? 1 : 2;
     return m;
   }
 
@@ -159,11 +159,12 @@ class CpuBackend : public Backend {
   }
 
  private:
-  /// The multiply-adds of a thread while all of them multiply, for the planner, and its cycles:
-  /// what a clock is worth differs by a third from machine to machine, and two threads may share a
-  /// core. Measured once (5 ms), so that a process always plans alike. Of long rounds, and of those
-  /// the upper quartiles: the fastest of short ones is now a half and now all of what the core does
-  /// then, and the median was half of it once, where a pool's threads had not yet gone to sleep.
+  /// The multiply-adds of a thread while all of them multiply, for the planner, in a second and in
+  /// a cycle: what a clock is worth differs by a third from machine to machine, and two threads may
+  /// share a core. Measured once (5 ms), so that a process always plans alike. Of long rounds, and
+  /// of those the upper quartile: the fastest of short ones is now a half and now all of what the
+  /// core does then, and the median was half of it once, where a pool's threads had not yet gone to
+  /// sleep. In a cycle it is the median of neighbouring rounds, which are disturbed alike.
   static std::pair<double, double> core_rates(const cpu::Kernels& k, int threads) {
     static std::mutex lock;
     static std::map<std::pair<const cpu::Kernels*, int>, std::pair<double, double>> rates;
@@ -172,12 +173,12 @@ class CpuBackend : public Backend {
         rates.emplace(std::pair(&k, threads), std::pair<double, double>());
     if (missing) {
       constexpr Index rounds = 15;
-      std::vector<double> flops(static_cast<std::size_t>(rounds * threads)), cycles(flops);
+      std::vector<double> flops(static_cast<std::size_t>(rounds * threads)), per_cycle(flops);
       const auto measure = [&](Index thread) {
         for (Index i = 0; i < rounds; ++i) {
           const auto at = static_cast<std::size_t>(thread * rounds + i);
           flops[at] = rate_of([&] { return burn(k, 100'000); });
-          cycles[at] = rate_of([] { return count_cycles(100'000); });
+          per_cycle[at] = flops[at] / rate_of([] { return count_cycles(100'000); });
         }
       };
       {  // threads of its own: the caller's pool may give this problem fewer
@@ -185,12 +186,10 @@ class CpuBackend : public Backend {
         for (Index thread = 1; thread < threads; ++thread) others.emplace_back(measure, thread);
         measure(0);
       }
-      const Index quartile = rounds * threads * 3 / 4;
-      for (std::vector<double>* all : {&flops, &cycles}) {
-        std::ranges::nth_element(*all, all->begin() + quartile);
-      }
-      const auto at = static_cast<std::size_t>(quartile);
-      found->second = {flops[at], cycles[at]};
+      const auto middle = flops.size() / 2, quartile = flops.size() * 3 / 4;
+      std::ranges::nth_element(flops, flops.begin() + static_cast<std::ptrdiff_t>(quartile));
+      std::ranges::nth_element(per_cycle, per_cycle.begin() + static_cast<std::ptrdiff_t>(middle));
+      found->second = {flops[quartile], per_cycle[middle]};
     }
     return found->second;
   }

@@ -22,8 +22,11 @@ constexpr Index sums_shares[] = {5, 10};
 // fetched meanwhile.
 constexpr Index input_shares[] = {4, 8, 16};
 
-constexpr Index rows_cells[] = {64, 256, 1024};                ///< of a plane: pairs of outputs
-constexpr Index straight_cells[] = {64, 128, 256, 512, 1024};  ///< that share a tile's weights
+constexpr Index rows_cells[] = {64, 256, 1024};  ///< of a plane: pairs of outputs
+constexpr Index straight_cells[] = {64,  128,  256,
+                                    512, 1024, 2048};  ///< that share a tile's weights
+// The most planes of them: long columns (straight.h), or few neighbours that are staged twice.
+constexpr Index straight_planes[] = {1, 2, 64};
 
 /// Takes `extent` in the fewest equal shares of at most `limit`, in whole blocks.
 Index share(Index extent, Index limit, Index block) {
@@ -134,20 +137,21 @@ class Boxer {
     return plan_;
   }
 
-  /// With the input staged at once: all channels, and so many cells at a time, in about as many
-  /// planes as rows, so that few neighbours are staged twice. `by_channels`: more cells share the
-  /// weights of fewer channels, for layers whose weights take longer to read than anything else.
-  Plan choose_straight(Index cells, bool by_channels) {
+  /// With the input staged at once: all channels, and so many cells at a time, in at most so many
+  /// planes, and about as many planes as rows, so that few neighbours are staged twice.
+  /// `by_channels`: more cells share the weights of fewer channels, for layers whose weights take
+  /// longer to read than anything else.
+  Plan choose_straight(Index cells, Index most_planes, bool by_channels) {
     plan_.channel_block = channels_;
     plan_.box = {1, 1, share(phases_[2].cells(), cells, cell_unit_)};
     Index &planes = plan_.box[0], &rows = plan_.box[1];
     if (plan_.box[2] == phases_[2].cells()) {
       const Index most = std::max(cells / plan_.box[2], Index{1});
-      while (planes * planes < most) ++planes;
-      planes = share(phases_[0].cells(), most / planes, 1);
+      while (planes * planes < most && planes < most_planes) ++planes;
+      planes = share(phases_[0].cells(), std::min(planes, most / planes), 1);
       rows = share(phases_[1].cells(), most / planes, 1);
     }
-    const Index room = by_channels ? 3 * m_.cache_bytes : m_.cache_bytes / 2;
+    const Index room = by_channels ? 3 * m_.cache_bytes : m_.cache_bytes * 3 / 4;
     const auto large = [&] { return staged_bytes() > room; };
     while (std::max(planes, rows) > 1 && large()) {
       Index& longer = planes > rows ? planes : rows;
@@ -241,8 +245,10 @@ std::vector<Plan> boxes(const Plan& plan, const Problem& problem, const Machine&
   }
   if (plan.family == "straight" || plan.family == "turned") {
     for (const Index cells : straight_cells) {
-      for (const bool by_channels : {false, true}) {
-        list.push_back(Boxer(plan, problem, machine).choose_straight(cells, by_channels));
+      for (const Index planes : straight_planes) {
+        for (const bool by_channels : {false, true}) {
+          list.push_back(Boxer(plan, problem, machine).choose_straight(cells, planes, by_channels));
+        }
       }
     }
     return list;

@@ -52,6 +52,8 @@ constexpr double straight_tile_start = 30;
 constexpr double straight_phase_start = 100;
 constexpr double straight_row_start = 80;  ///< for each share of the input channels
 constexpr double straight_input_line = 3;
+// Cells at the ends of w: the weights of a tile are used for few of them.
+constexpr double column_weights = 5, column_line = 2;
 constexpr double straight_cached_line = 25;  ///< not past the caches: read before it is written
 constexpr double straight_output_line = 20;  ///< written alone; two neighbours cost as in `pairs`
 
@@ -80,38 +82,48 @@ void for_shares(Index extent, Index tile, F f) {
 /// Cells of which every phase is an output: what a row of them has, if it is taken by itself.
 Index cells_of_outputs(const Phases& axis) { return ceil_div(axis.axis.output(), axis.count()); }
 
-/// The register tiles of one phase, for a plane of cells and a block of channels.
+/// One multiply-add of some register tiles of one phase, for a block of channels.
 struct TileCost {
-  TileCost(const Tiling& t, double each) {
-    const bool along_cells = t.lanes == Lanes::cells;
-    const Index flat = (t.box[1] - 1) * (t.box[2] + t.window[2] - 1) + t.box[2];
-    const Index vectors = ceil_div(along_cells ? flat : t.block, t.vector_lanes);
-    const auto add = [&](Index a, Index na) {
-      for_tiles(vectors, t.vector_tile, [&](Index b, Index nb) {
-        const double sums = real(a * b);
-        // Vectors of cells begin anywhere, so that most cross a cache line, and lie a channel's
-        // plane apart. Those of weights come from the second-level cache, for every tile again.
-        const double single = each * real(a), vector = each * real(b);
-        const double loads = t.lanes == Lanes::groups ? 1.4 * (each * sums + vector)
-                             : along_cells            ? single + 2.5 * vector
-                             : !t.staged              ? single + vector
-                                                      : std::max(single + vector, 2.8 * vector);
-        const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
-        const double least = t.at_once() ? straight_latency : latency;
-        cycles += real(na * nb) * std::max({sums * each, loads, least}) * strided;
-        count += real(na * nb);
-      });
-    };
-    if (along_cells) {
-      for_tiles(t.phase_rows() ? t.phases[2].count() : t.block, t.row_tile, add);
-    } else {  // row after row, each as many cells as outputs
-      for_shares(std::min(cells_of_outputs(t.phases[2]), t.box[2]), t.row_tile,
-                 [&](Index a, Index na) { add(a, na * t.box[1]); });
-    }
+  TileCost(const Tiling& tiling, double cycles_each, double at_least)
+      : t(tiling), each(cycles_each), least(at_least) {}
+
+  /// `count` tiles of so many rows for each tile of so many columns.
+  void add(Index rows, Index tiles, Index columns) {
+    for_tiles(ceil_div(columns, t.vector_lanes), t.vector_tile, [&](Index vectors, Index count) {
+      const bool along_cells = t.lanes == Lanes::cells;
+      const double sums = each * real(rows * vectors);
+      // Vectors of cells begin anywhere, so that most cross a cache line, and lie a channel's
+      // plane apart. Those of weights come from the second-level cache, for every tile again.
+      const double single = each * real(rows), vector = each * real(vectors);
+      const double loads = t.lanes == Lanes::groups ? 1.4 * (sums + vector)
+                           : along_cells            ? single + 2.5 * vector
+                           : !t.staged              ? single + vector
+                                                    : std::max(single + vector, 2.8 * vector);
+      const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
+      cycles += real(tiles * count) * std::max({sums, loads, least}) * strided;
+      number += real(tiles * count);
+    });
   }
-  double count = 0;
-  double cycles = 0;  ///< of one multiply-add of them all
+
+  const Tiling& t;
+  const double each, least;
+  double number = 0;
+  double cycles = 0;
 };
+
+/// Those of a plane of cells.
+TileCost plane_tiles(const Tiling& t, double each) {
+  TileCost cost(t, each, t.at_once() ? straight_latency : latency);
+  if (t.lanes == Lanes::cells) {
+    const Index flat = (t.box[1] - 1) * (t.box[2] + t.window[2] - 1) + t.box[2];
+    for_tiles(t.phase_rows() ? t.phases[2].count() : t.block, t.row_tile,
+              [&](Index a, Index na) { cost.add(a, na, flat); });
+  } else {  // row after row, each as many cells as outputs
+    for_shares(std::min(cells_of_outputs(t.phases[2]), t.box[2]), t.row_tile,
+               [&](Index a, Index na) { cost.add(a, na * t.box[1], t.block); });
+  }
+  return cost;
+}
 
 /// Whether a core's second-level cache keeps so many bytes while others go through it.
 bool keeps(const Machine& machine, double bytes) {
@@ -129,9 +141,34 @@ double reached_share(const Phases& axis, Index cells) {
   return real(axis.pairs()) / real(cells * axis.axis.kernel);
 }
 
+/// The same without those taps that reach no input from a cell at an end of w: rows with the same
+/// taps do such cells as columns.
+double cycles_in_columns(const Tiling& t, const TileCost& tiles) {
+  const Phases &h = t.phases[1], &w = t.phases[2];
+  const Index inner_begin = h.max_shift() - h.cell_begin();
+  const Index inner_end = h.axis.input - h.cell_begin();
+  TileCost columns(t, tiles.each, column_weights + column_line * real(t.vector_tile));
+  double inner_rows = 0;
+  for (Index begin = 0; begin < h.cells(); begin += t.box[1]) {
+    const Index end = std::min({begin + t.box[1], h.cells(), inner_end});
+    const Index rows = end - std::max(begin, inner_begin);
+    if (rows < least_lines) continue;
+    inner_rows += real(rows);
+    for_shares(rows, std::min<Index>(t.row_tile, max_rows),
+               [&](Index a, Index na) { columns.add(a, na, t.block); });
+  }
+  const Index cells = cells_of_outputs(w);
+  const double whole = real(std::max(cells - 2 * w.max_shift(), Index{0})) / real(cells);
+  const double cut = reached_share(w, cells) - whole;
+  const double inner = inner_rows / real(h.cells());
+  const double columns_of_box =
+      columns.cycles * real(std::min(cells, t.box[2])) * real(t.box[1]) / real(h.cells());
+  return (1 - inner) * tiles.cycles + inner * whole * tiles.cycles + cut * columns_of_box;
+}
+
 /// Of all tasks together, the multiplications.
 double multiply_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
-  const TileCost tiles(t, 1 / machine.fmas_per_cycle);
+  const TileCost tiles = plane_tiles(t, 1 / machine.fmas_per_cycle);
   // Over all boxes: planes of cells with one of their taps, and with one of their phases.
   // The last box is often a smaller one.
   const auto share = [](Index all, Index size) { return real(all) / real(size); };
@@ -141,19 +178,17 @@ double multiply_cycles(const Problem& problem, const Machine& machine, const Til
   const double taps =
       boxes / rows * real(t.phases[0].pairs() * problem.axes[1].kernel * problem.axes[2].kernel);
   // Those with the input staged at once leave out taps that don't reach it.
-  double reached = 1;
-  if (t.at_once()) reached *= reached_share(t.phases[1], t.phases[1].cells());
-  if (t.at_once() && t.box[1] >= least_lines) {
-    reached *= reached_share(t.phases[2], cells_of_outputs(t.phases[2]));
-  }
+  const double reached = t.at_once() ? reached_share(t.phases[1], t.phases[1].cells()) : 1;
+  const bool columns = t.at_once() && t.box[1] >= least_lines;
+  const double multiply_adds = columns ? cycles_in_columns(t, tiles) : tiles.cycles;
   const double phases =
       boxes / rows * real(problem.axes[0].output() * t.phases[1].count() * t.phases[2].count());
   const double shares = real(ceil_div(t.depth, std::min(t.depth_at_once, t.part_depth)));
   const double start = t.at_once() ? straight_tile_start : tile_start;
   const double each_row = t.at_once() ? straight_row_start * real(t.box[1]) : 0;
   const double phase = t.at_once() ? straight_phase_start : phase_start;
-  return taps * reached * (real(t.depth) * tiles.cycles + shares * tiles.count * tile_tap) +
-         phases * (shares * (tiles.count * start + each_row) + phase);
+  return taps * reached * (real(t.depth) * multiply_adds + shares * tiles.number * tile_tap) +
+         phases * (shares * (tiles.number * start + each_row) + phase);
 }
 
 /// Staging, and whatever else has to come from beyond the second-level cache.
@@ -167,7 +202,7 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
                                            ceil_div(t.phases[2].count(), t.phase_block[1]));
   const double depth = real(t.lanes == Lanes::groups ? t.block : t.depth);
   const double staged = real(t.tasks) * window * depth * again;
-  const bool straight = t.input_first == (t.lanes == Lanes::cells);
+  const bool straight = t.input_first == t.staged_planes;
   const double staging =
       !t.staged ? 0 : staged * (straight ? staged_vector / real(t.vector_lanes) : staged_turned);
 

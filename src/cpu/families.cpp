@@ -73,15 +73,16 @@ std::vector<Plan> row_plans(const Problem& problem, const Machine& machine) {
 }
 
 /// Of the families that stage a box at once.
-template <std::string (*why_not)(const Problem&, Index)>
+template <std::string (*why_not)(const Problem&, Index), bool (*fit)(Index, Index, Index)>
 std::vector<Plan> at_once(const char* family, const Problem& problem, const Machine& machine) {
   std::vector<Plan> list;
   if (!why_not(problem, machine.vector_lanes).empty()) return list;
-  const Index most_rows = std::min<Index>(max_rows, problem.phases()[2].cells());
+  const Index limit = std::min<Index>(most_rows, problem.phases()[2].cells());
   const Index most_vectors = ceil_div(problem.out_channels_per_group(), machine.vector_lanes);
-  for (Index rows = 1; rows <= most_rows; ++rows) {
+  // Few of the large tiles: cells are shared out equally.
+  for (Index rows = 1; rows <= limit; rows += rows < max_rows ? 1 : 4) {
     for (Index vectors = 1; vectors <= std::min<Index>(max_vectors, most_vectors); ++vectors) {
-      if (!fits(rows, vectors, machine.registers)) break;
+      if (!fit(rows, vectors, machine.registers)) break;
       Plan plan;
       plan.family = family;
       plan.channel_tile = vectors;
@@ -95,23 +96,23 @@ std::vector<Plan> at_once(const char* family, const Problem& problem, const Mach
 }
 
 std::vector<Plan> straight_plans(const Problem& problem, const Machine& machine) {
-  return at_once<straight_refusal>("straight", problem, machine);
+  return at_once<straight_refusal, fits>("straight", problem, machine);
 }
 
 std::vector<Plan> turned_plans(const Problem& problem, const Machine& machine) {
-  return at_once<turned_refusal>("turned", problem, machine);
+  return at_once<turned_refusal, fits_adjacent>("turned", problem, machine);
 }
 
 std::string too_many_sums(const Machine& machine) {
   return "its sums need more than " + std::to_string(machine.registers) + " vector registers";
 }
 
-template <std::string (*why_not)(const Problem&, Index)>
+template <std::string (*why_not)(const Problem&, Index), bool (*fit)(Index, Index, Index)>
 std::string refusal_of(const Problem& problem, const Machine& machine, const Plan& plan) {
   if (std::string reason = why_not(problem, machine.vector_lanes); !reason.empty()) {
     return reason;
   }
-  return fits(plan.cell_tile, plan.channel_tile, machine.registers) ? "" : too_many_sums(machine);
+  return fit(plan.cell_tile, plan.channel_tile, machine.registers) ? "" : too_many_sums(machine);
 }
 
 std::string refusal_of_interleaved(std::string reason, const Machine& machine, const Plan& plan) {
@@ -155,9 +156,9 @@ const std::vector<Family>& families() {
       {"rows", "as cells, two phases interleaved in registers: stride 2 along w, channels first",
        &row_plans, &offer_one<refusal_of_rows, seconds>},
       {"straight", "as channels, from registers to the output: channels last", &straight_plans,
-       &offer_one<refusal_of<straight_refusal>, seconds>},
+       &offer_one<refusal_of<straight_refusal, fits>, seconds>},
       {"turned", "as channels, turned in registers: many channels, channels first", &turned_plans,
-       &offer_one<refusal_of<turned_refusal>, seconds>},
+       &offer_one<refusal_of<turned_refusal, fits_adjacent>, seconds>},
   };
   return list;
 }

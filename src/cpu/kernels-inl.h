@@ -31,9 +31,10 @@ HWY_INLINE void KeepInRegister([[maybe_unused]] Vector& v) {
 #endif
 }
 
-/// What a kernel is made for: any product; one of depth 1, whose taps are too short for a loop in
-/// them (2 x 4 sums: 9.9 to 6.4 cycles a tap); and that with a scalar for every column.
-enum class Kind { any, single, elementwise };
+/// What a kernel is made for: any product; one whose rows' scalars lie side by side, so that one
+/// address serves all of them; one of depth 1, whose taps are too short for a loop in them (2 x 4
+/// sums: 9.9 to 6.4 cycles a tap); and that with a scalar for every column.
+enum class Kind { any, adjacent, single, elementwise };
 
 /// Cells are rows of a tile and channels its columns; here each channel's cells go side by side.
 template <int kRows, int kVectors>
@@ -61,12 +62,46 @@ HWY_INLINE void StoreTurned(const Vector (&sum)[kRows][kVectors], float* to, Ind
 #endif
 }
 
+/// Where the scalars of a tile's rows lie, for one tap: from i to i.
+template <Kind kKind, int kRows>
+class Scalars {
+ public:
+  HWY_INLINE Scalars(const float* first, Index row_step) {
+#pragma GCC unroll 8
+    for (int a = 0; a < kRows; ++a) rows_[a] = first + a * row_step;
+  }
+  HWY_INLINE const float* row(int a) const { return rows_[a] + at_; }
+  HWY_INLINE void next(Index step) { at_ += step; }
+
+ private:
+  const float* rows_[kRows];
+  Index at_ = 0;
+};
+
+/// With one address for all of them. GCC would count to each row apart, and keep those offsets in
+/// memory (24 rows: 24 loads more).
+template <int kRows>
+class Scalars<Kind::adjacent, kRows> {
+ public:
+  HWY_INLINE Scalars(const float* first, Index) : first_(first) {}
+  HWY_INLINE const float* row(int a) const { return first_ + a; }
+  HWY_INLINE void next(Index step) {
+    first_ += step;
+#if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+    asm("" : "+r"(first_));
+#endif
+  }
+
+ private:
+  const float* first_;
+};
+
 template <Kind kKind, int kRows, int kVectors>
 HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const float* all_vectors,
                              const float* start, float* sums, float* turned) {
   const Floats f;
   Vector sum[kRows][kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 28
   for (int a = 0; a < kRows; ++a) {
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) {
@@ -77,27 +112,24 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
   }
   for (const Tap* tap = p.taps; tap != p.taps + p.tap_count; ++tap) {
     const float* vectors = all_vectors + tap->vector * p.vector_tap;
-    const float* row[kRows];
-#pragma GCC unroll 8
-    for (int a = 0; a < kRows; ++a) {
-      row[a] = all_scalars + tap->scalar * p.scalar_tap + a * p.scalar_row;
-    }
-    const Index depth = kKind == Kind::any ? p.depth : 1;
+    Scalars<kKind, kRows> scalars(all_scalars + tap->scalar * p.scalar_tap, p.scalar_row);
+    const Index depth = kKind == Kind::any || kKind == Kind::adjacent ? p.depth : 1;
 #pragma GCC unroll 2
-    for (Index i = 0, at = 0; i < depth; ++i, at += p.scalar_next, vectors += p.vector_next) {
+    for (Index i = 0; i < depth; ++i, scalars.next(p.scalar_next), vectors += p.vector_next) {
       if constexpr (kRows * kVectors + kVectors + 1 > kRegisters) {
         Vector s[kRows];
-#pragma GCC unroll 8
+#pragma GCC unroll 28
         for (int a = 0; kKind != Kind::elementwise && a < kRows; ++a) {
-          s[a] = hn::Set(f, row[a][at]);
+          s[a] = hn::Set(f, *scalars.row(a));
           KeepInRegister(s[a]);
         }
 #pragma GCC unroll 8
         for (int b = 0; b < kVectors; ++b) {
           const Vector v = hn::LoadU(f, vectors + b * kLanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 28
           for (int a = 0; a < kRows; ++a) {
-            if constexpr (kKind == Kind::elementwise) s[a] = hn::LoadU(f, row[a] + b * kLanes);
+            if constexpr (kKind == Kind::elementwise)
+              s[a] = hn::LoadU(f, scalars.row(a) + b * kLanes);
             sum[a][b] = hn::MulAdd(s[a], v, sum[a][b]);
           }
         }
@@ -109,25 +141,25 @@ HWY_INLINE void MultiplyOnce(const Product& p, const float* all_scalars, const f
         v[b] = hn::LoadU(f, vectors + b * kLanes);
         if constexpr (kRows > 1) KeepInRegister(v[b]);
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 28
       for (int a = 0; a < kRows; ++a) {
         if constexpr (kKind == Kind::elementwise) {
 #pragma GCC unroll 8
           for (int b = 0; b < kVectors; ++b) {
-            sum[a][b] = hn::MulAdd(hn::LoadU(f, row[a] + b * kLanes), v[b], sum[a][b]);
+            sum[a][b] = hn::MulAdd(hn::LoadU(f, scalars.row(a) + b * kLanes), v[b], sum[a][b]);
           }
         } else {
-          const Vector s = hn::Set(f, row[a][at]);
+          const Vector s = hn::Set(f, *scalars.row(a));
 #pragma GCC unroll 8
           for (int b = 0; b < kVectors; ++b) sum[a][b] = hn::MulAdd(s, v[b], sum[a][b]);
         }
       }
     }
   }
-  if constexpr (kKind == Kind::any) {
+  if constexpr (kKind == Kind::any || kKind == Kind::adjacent) {
     if (p.turned != nullptr) return StoreTurned<kRows, kVectors>(sum, turned, p.turned_pitch);
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 28
   for (int a = 0; a < kRows; ++a) {
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) {
@@ -265,20 +297,21 @@ void MultiplyRowTile(const RowProduct& p) {
 
 template <Kind kKind, int kRows, int kVectors>
 constexpr Multiply MultiplyIfFits() {
-  if constexpr (fits(kRows, kVectors, kRegisters)) {
+  if constexpr (kKind == Kind::adjacent ? fits_adjacent(kRows, kVectors, kRegisters)
+                                        : fits(kRows, kVectors, kRegisters)) {
     return &MultiplyTile<kKind, kRows, kVectors>;
   } else {
     return nullptr;
   }
 }
 
-template <Kind kKind, int kRows, int... kVectors>
-constexpr void FillRow(MultiplyTable& table, std::integer_sequence<int, kVectors...>) {
+template <Kind kKind, int kRows, typename Table, int... kVectors>
+constexpr void FillRow(Table& table, std::integer_sequence<int, kVectors...>) {
   ((table[kRows][kVectors] = MultiplyIfFits<kKind, kRows + 1, kVectors + 1>()), ...);
 }
 
-template <Kind kKind, int... kRows>
-constexpr void FillTable(MultiplyTable& table, std::integer_sequence<int, kRows...>) {
+template <Kind kKind, typename Table, int... kRows>
+constexpr void FillTable(Table& table, std::integer_sequence<int, kRows...>) {
   (FillRow<kKind, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
 }
 
@@ -321,9 +354,10 @@ inline double Burn(Index repeats, float* result) {
 }
 
 constexpr Kernels MakeKernels(const char* target) {
-  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},      {},     {},         {},
+  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},      {},     {},         {},   {},
             {},     &Load,      &Store, &Write,     &Stream, &Flush, &Transpose, &Burn};
   FillTable<Kind::any>(k.multiply, std::make_integer_sequence<int, max_rows>());
+  FillTable<Kind::adjacent>(k.multiply_adjacent, std::make_integer_sequence<int, most_rows>());
   FillTable<Kind::single>(k.multiply_single, std::make_integer_sequence<int, max_rows>());
   FillTable<Kind::elementwise>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
   FillRows<Kind::any>(k.multiply_rows, std::make_integer_sequence<int, max_rows>());

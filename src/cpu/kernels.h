@@ -40,7 +40,7 @@ struct Product {
   const float* start = nullptr;
   bool start_along = false;
   Index start_row = 0;
-  // Of `Kernels::multiply` alone:
+  // Of `Kernels::multiply` and `multiply_adjacent` alone:
   bool stream = false;  ///< the sums go past the caches: whole vectors
   /// Not null: they go to turned[b * turned_pitch + a] instead, and something to the next places up
   /// to a multiple of four of a.
@@ -53,6 +53,7 @@ struct Product {
 using Multiply = void (*)(const Product&);
 
 constexpr int max_rows = 8;     ///< rows a of one register tile
+constexpr int most_rows = 28;   ///< where their scalars lie side by side
 constexpr int max_vectors = 6;  ///< vectors along b of one; more gain little and compile long
 
 /// One tap along d and h of the two phases along w of a stride of 2: the vectors that it reads, and
@@ -94,7 +95,15 @@ using MultiplyRows = void (*)(const RowProduct&);
 /// Whether a register tile fits: its sums, one row of vectors and the scalar that multiplies them,
 /// or the scalars and one vector. Five and six vectors are for a single row.
 constexpr bool fits(Index rows, Index vectors, Index registers) {
-  return rows * vectors + std::min(rows, vectors) + 1 <= registers && (rows == 1 || vectors <= 4);
+  return rows * vectors + std::min(rows, vectors) + 1 <= registers && rows <= max_rows &&
+         (rows == 1 || vectors <= 4);
+}
+
+/// The same where the rows' scalars lie side by side. More rows for a single vector, which has as
+/// many loads as multiply-adds else; one address serves them all.
+constexpr bool fits_adjacent(Index rows, Index vectors, Index registers) {
+  return fits(rows, vectors, registers) ||
+         (vectors == 1 && rows + 2 <= registers && rows <= most_rows);
 }
 
 /// The same for both phases along w.
@@ -104,6 +113,7 @@ constexpr bool fits_rows(Index rows, Index vectors, Index registers) {
 
 /// [rows - 1][vectors - 1]; null where it does not fit.
 using MultiplyTable = Multiply[max_rows][max_vectors];
+using MultiplyAdjacentTable = Multiply[most_rows][max_vectors];
 using MultiplyRowsTable = MultiplyRows[max_rows][max_vectors];
 
 /// `runs` runs of `count` contiguous elements each, that lie `from_step` apart here and `to_step`
@@ -136,7 +146,8 @@ struct Kernels {
   Index lanes;         ///< floats of a vector
   Index registers;     ///< vector registers
   MultiplyTable multiply;
-  MultiplyTable multiply_single;  ///< for depth 1
+  MultiplyAdjacentTable multiply_adjacent;  ///< for scalar_row = 1
+  MultiplyTable multiply_single;            ///< for depth 1
   MultiplyTable multiply_elementwise;
   MultiplyRowsTable multiply_rows;
   MultiplyRowsTable multiply_rows_single;  ///< for depth 1

@@ -152,8 +152,8 @@ Staged stage(const Tiling& t, const Kernels& kernels, const std::byte* input, co
   staged.data = to;
   staged.slot = t.staged_slot;
   staged.row = staged_row(t, region.cell[2], region.cells[2]);
-  staged.position_step = t.lanes == Lanes::cells ? 1 : t.staged_pitch;
-  staged.channel_step = t.lanes == Lanes::cells ? t.staged_pitch : 1;
+  staged.position_step = t.staged_planes ? 1 : t.staged_pitch;
+  staged.channel_step = t.staged_planes ? t.staged_pitch : 1;
   staged.row_begin = h.begin;
   staged.row_end = h.end;
   staged.begin = w.begin;

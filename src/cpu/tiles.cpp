@@ -32,7 +32,7 @@ class Tiles {
       // Tiles along the rows, the smaller operand, for each vector tile: the larger one stays near.
       for (Index v = 0; v < vectors; v += t.vector_tile) {
         const Index some = std::min(t.vector_tile, vectors - v);
-        if (rows <= t.row_tile && w.stretches == 1 && v == 0 && whole_vectors > 0) {
+        if (rows <= row_tile && w.stretches == 1 && v == 0 && whole_vectors > 0) {
           // There is one tile of rows: the vector tiles in one go.
           tile(p, i, 0, 0, rows, 0, t.vector_tile, whole_vectors / t.vector_tile, true);
           v = whole_vectors - t.vector_tile;
@@ -49,9 +49,20 @@ class Tiles {
   }
 
  private:
+  /// Whether a tile's rows are cells whose inputs lie side by side.
+  bool adjacent() const { return t.staged_planes && !cells_in_columns && w.cell_step == 1; }
+
+  Multiply kernel(Index rows, Index vectors, const Product& p) const {
+    const auto a = static_cast<std::size_t>(rows - 1), b = static_cast<std::size_t>(vectors - 1);
+    return t.lanes == Lanes::groups             ? k.multiply_elementwise[a][b]
+           : adjacent()                         ? k.multiply_adjacent[a][b]
+           : t.depth > 1 || p.turned != nullptr ? k.multiply[a][b]
+                                                : k.multiply_single[a][b];
+  }
+
   /// Cells may be divided at will, weights lie in tiles of a certain size.
   std::array<Share, 2> row_shares(Index rows) const {
-    if (!cells_in_columns) return equal_shares(rows, t.row_tile);
+    if (!cells_in_columns) return equal_shares(rows, row_tile);
     const Index whole = rows / t.row_tile;
     return {
         {{0, t.row_tile, whole}, {whole * t.row_tile, rows % t.row_tile, rows % t.row_tile > 0}}};
@@ -98,7 +109,7 @@ class Tiles {
       p.scalars = input + position * w.staged->position_step + elementwise * column;
       p.scalar_tap = w.staged->position_step;
       p.scalar_row = w.cell_step * w.staged->position_step;
-      p.scalar_next = 1;
+      p.scalar_next = w.staged->channel_step;
       p.scalar_repeat = next_row * p.scalar_row + elementwise * next_column;
       p.vectors = tile_weights;
       p.vector_tap = t.depth * width;
@@ -106,10 +117,7 @@ class Tiles {
       p.vector_repeat = next_column * weight_step;
     }
     if (w.finite || w.staged->inside) {
-      const auto& table = t.lanes == Lanes::groups  ? k.multiply_elementwise
-                          : t.depth > 1 || p.turned ? k.multiply
-                                                    : k.multiply_single;
-      table[rows - 1][vectors - 1](p);
+      kernel(rows, vectors, p)(p);
       w.ahead->worked(repeats * rows * vectors * p.tap_count * p.depth);
       return;
     }
@@ -163,6 +171,8 @@ class Tiles {
   const Kernels& k;
   const PhaseProduct& w;
   const bool cells_in_columns = t.lanes == Lanes::cells;
+  /// Taller tiles are for rows side by side.
+  const Index row_tile = adjacent() ? t.row_tile : std::min<Index>(t.row_tile, max_rows);
 };
 
 }  // namespace

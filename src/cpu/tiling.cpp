@@ -45,6 +45,7 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
       lanes(lanes_of(plan)),
       path(path_of(plan)),
       staged(path != Path::straight || p.type != DataType::f32 || !kernel_is_stride(p)),
+      staged_planes(lanes == Lanes::cells || path == Path::turned),
       vector_lanes(vector_length),
       row_tile(lanes == Lanes::cells ? plan.channel_tile : plan.cell_tile),
       vector_tile(lanes == Lanes::cells ? plan.cell_tile : plan.channel_tile),
@@ -99,9 +100,10 @@ Tiling::Tiling(const Problem& p, const Plan& plan, Index vector_length)
   const Index row = box[2] + window[2] - (path == Path::rows ? 0 : 1);
   const Index plane = (box[1] + window[1] - 1) * row;
   const Index flat = (box[1] - 1) * row + box[2];  // the cells of a plane, one row after the other
-  if (lanes == Lanes::cells) {
+  if (staged_planes) {
     // An odd number of cache lines, so that neighbouring channels fall into different sets.
-    staged_pitch = (ceil_div(plane + vector_lanes, 16) | 1) * 16;
+    const Index beyond = lanes == Lanes::cells ? vector_lanes : 0;
+    staged_pitch = (ceil_div(plane + beyond, 16) | 1) * 16;
     staged_slot = part_depth * staged_pitch;
   } else {
     staged_pitch = lanes == Lanes::groups ? round_up(block, vector_lanes) : part_depth;
@@ -145,7 +147,7 @@ bool Tiling::can_cut() const {
 
 Index Tiling::staged_floats() const {
   if (!staged) return 0;
-  return slots * staged_slot * (lanes == Lanes::cells ? 1 : staged_pitch);
+  return slots * staged_slot * (staged_planes ? 1 : staged_pitch);
 }
 
 Index Tiling::sums_floats() const {

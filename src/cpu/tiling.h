@@ -73,7 +73,8 @@ struct Tiling {
   std::array<Phases, 3> phases;
   Lanes lanes;
   Path path;
-  bool staged;  ///< or the input is read as it lies
+  bool staged;         ///< or the input is read as it lies
+  bool staged_planes;  ///< each channel's positions lie together, not each position's channels
   Index vector_lanes;
   Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
   Index vector_tile;  ///< register tile: vectors of columns (of cells, or else of channels)
@@ -112,11 +113,11 @@ struct Tiling {
   // The staged input keeps the planes that the shifts along d reach, plane d in slot d modulo
   // `slots`, so that the next plane of cells needs one more; with `at_once` those of the whole box
   // are kept. A slot is
-  //   lanes over cells: [part_depth][staged_pitch >= positions of a plane]
-  //   else:             [positions of a plane][staged_pitch >= channels]
+  //   staged_planes: [part_depth][staged_pitch >= positions of a plane]
+  //   else:          [positions of a plane][staged_pitch >= channels]
   Index slots;
   Index staged_pitch;
-  Index staged_slot;  ///< positions from slot to slot; lanes over cells count part_depth of them
+  Index staged_slot;  ///< positions from slot to slot; staged_planes count part_depth of them
   std::array<Index, 2> phase_block;  ///< phases along h and w whose sums are kept at a time
   Index sum_block;                   ///< output channels whose sums are kept at a time
   Index columns;                     ///< of a row of sums, a multiple of the vector lanes
