@@ -256,10 +256,7 @@ struct Tiling {
   PHASECONV_FUNCTION int steps_together() const {
     const Index sums = sum_registers();
     const Index all = units > 2 ? TeamRegisters(int(units), 1, 1).consumer - kOtherRegisters
-                                : (sums <= 64       ? 112
-                                   : plan.part == 0 ? 160
-                                   : sums <= 128    ? 152
-                                                    : 176);
+                                : (sums <= 64 ? 112 : 160);
     return int(most(least(kMostSteps, (all - sums) / batch_registers(1)), 1));
   }
   PHASECONV_FUNCTION Index sum_registers() const {
@@ -275,8 +272,7 @@ struct Tiling {
   PHASECONV_FUNCTION Index batch_registers(Index count) const {
     return 3 * count * 4 * cell_tiles * (problem.split ? 2 : 1);
   }
-  /// With slots: what a thread that multiplies needs. With a part there are more sums than threads
-  /// have room beside: two batches must do.
+  /// Of a thread that multiplies, with slots. Beside the sums of a part two batches must do.
   PHASECONV_FUNCTION Index registers() const {
     const Index batches = batch_registers(steps_together());
     return sum_registers() +
