@@ -19,7 +19,7 @@ from common import ROOT, Done, environment, run
 #: What each group of steps writes into the document, empty until it runs. A group runs whole, so
 #: that parts of two runs can be put together (merge.py).
 GROUPS: dict[str, dict[str, Any]] = {
-    "verify": {"verify": [], "first_problem": []},
+    "verify": {"verify": [], "large": []},
     "sanitizer": {"sanitizer": []},
     "repeat": {"repeat": []},
     "prepare": {"prepare": []},

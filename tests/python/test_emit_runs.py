@@ -223,6 +223,20 @@ def test_products_of_streams_compute_it_too(problem, staged, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("problem", "plan"),
     [
+        ("n2,ic16,oc16,i4x5x8,k3,s2,p1,bias", "block16,columns128,part64,groups1,inputs16"),
+        ("n2,ic16,oc16,i4x5x8,k3,s2,p1,bias", "block16,columns128,part32,groups1,inputs8"),
+    ],
+)
+@pytest.mark.parametrize("staged", ["words1", "cells"])
+def test_products_of_streams_in_parts(problem, plan, staged, tmp_path, monkeypatch):
+    staged += ",cells64" if staged == "words1" else "64"
+    plan = f"phase_stream:{staged},threads384,box1x2x8,lead1x1x1,{plan}"
+    products_compute_it_too(problem, plan, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("problem", "plan"),
+    [
         (
             "n2,ic4,oc6,g2,i5x7x9,k3,s2,p1,bias",
             "threads128,box1x4x9,lead1x1x1,block3,columns8,groups1,inputs2",
@@ -272,6 +286,11 @@ def products_compute_it_too(problem, plan, tmp_path, monkeypatch, bulk=True):
             found = model(x)
             torch.testing.assert_close(found.isnan(), expected.isnan())
             assert found.isnan().any()
+        # The sign of an infinite sum is that of its weight.
+        x[(0,) * x.dim()] = float("inf")
+        expected = reference.forward(layer, x)
+        assert expected.isposinf().any() and expected.isneginf().any()
+        torch.testing.assert_close(model(x), expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["tf32", "bf16"])

@@ -56,7 +56,7 @@ def made_up(*groups, gpu="A GPU", commit="abc", error=""):
                     **{"max_error_over_bound": 0.5, "failures": [{"reason": "one is wrong"}]},
                 }
             ],
-            "first_problem": [{"mode": "exact", "pass": True}],
+            "large": [{"mode": "exact", "pass": True}],
         },
         "sanitizer": {
             "sanitizer": [

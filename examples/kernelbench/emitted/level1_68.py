@@ -1690,9 +1690,9 @@ struct Fragments {
     const Index column = phase * tile.channel_columns + channel_out % tile.plan.channel_block;
     const int sweep = int(column / 8 / tile.sweep_tiles);
     const Tiling::MatrixColumn matrix = tile.matrix_column(column % (tile.sweep_tiles * 8));
-    int use = first_use(sweep);
+    int use = first_use(sweep);  // a step may have several, for other columns each
 #pragma unroll 1
-    while (step(use) != int(k / 8)) ++use;
+    while (step(use) != int(k / 8) || !(used_tiles(use) >> int(matrix.tile) & 1)) ++use;
     const unsigned* const at =
         packed + offset(group, channel_out / tile.plan.channel_block, channel_in / staged) +
         first_fragment(use) * 32 * tile.lane_words;
