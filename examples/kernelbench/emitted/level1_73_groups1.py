@@ -1193,33 +1193,45 @@ struct PhaseSets {
 
 PHASECONV_FUNCTION Tiling::Kinds Tiling::kinds_of_neighbours(Index width) const {
   const PhaseSets d(problem.d), h(problem.h), w(problem.w);
-  const Index live_h = Phases(problem.h).live_count(), live_w = Phases(problem.w).live_count();
+  const Index live_d = Phases(problem.d).live_count(), live_h = Phases(problem.h).live_count(),
+              live_w = Phases(problem.w).live_count();
+  const Index sets = d.count * h.count * w.count;
+  if (sets > kMostSets) return {kMostKinds + 1, 0, 0, 0};
+  // Of each combination of what shifts lead to along the axes: its neighbours and column tiles.
+  Index neighbours_of[kMostSets] = {};
+  unsigned led[kMostSets] = {};
+  for (Index set = 0; set < sets; ++set) {
+    const Index of_d = set / (h.count * w.count), of_h = set / w.count % h.count,
+                of_w = set % w.count;
+    neighbours_of[set] = d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
+    Index first = 0;  // column of a phase
+    for (Index p_d = 0; p_d < live_d; ++p_d) {
+      for (Index p_h = 0; p_h < live_h; ++p_h) {
+        for (Index p_w = 0; p_w < live_w; ++p_w, first += channel_columns) {
+          if ((d.set[of_d] >> p_d & h.set[of_h] >> p_h & w.set[of_w] >> p_w & 1) == 0) continue;
+          for (Index at = first / 8; at <= (first + channel_columns - 1) / 8; ++at) {
+            led[set] |= 1u << at;
+          }
+        }
+      }
+    }
+  }
   Kinds kinds = {};
-  if (d.count * h.count * w.count > kMostSets) return {kMostKinds + 1, 0, 0, 0};
+  const unsigned product = unsigned((Index{1} << width) - 1);
   for (Index part = 0; part < sweep_tiles; part += part_tiles) {
     unsigned known[kMostKinds] = {};
     Index count = 0;
-    for (Index each = 0; each < d.count * h.count * w.count; ++each) {
-      const Index of_d = each / (h.count * w.count), of_h = each / w.count % h.count,
-                  of_w = each % w.count;
+    for (Index set = 0; set < sets; ++set) {
       unsigned mask = 0;
       Index products = 0;
       for (Index first = part; first < part + part_tiles; first += width) {
-        const Index end = least((first + width) * 8 - 1, live_phases * channel_columns - 1);
-        for (Index n = first * 8 / channel_columns; n <= end / channel_columns; ++n) {
-          if ((d.set[of_d] >> n / (live_h * live_w) & h.set[of_h] >> n / live_w % live_h &
-               w.set[of_w] >> n % live_w & 1) == 0) {
-            continue;
-          }
-          mask |= 1u << first;
-          ++products;
-          break;
-        }
+        if ((led[set] >> first & product) == 0) continue;
+        mask |= 1u << first;
+        ++products;
       }
       if (products == 0) continue;
-      const Index neighbours_of = d.shifts[of_d] * h.shifts[of_h] * w.shifts[of_w];
-      kinds.products += products * neighbours_of;
-      kinds.uses += neighbours_of;
+      kinds.products += products * neighbours_of[set];
+      kinds.uses += neighbours_of[set];
       Index at = 0;
       while (at < count && known[at] != mask) ++at;
       if (at < count) continue;
