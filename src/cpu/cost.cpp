@@ -57,7 +57,8 @@ constexpr double column_weights = 5, column_line = 2;
 constexpr double straight_cached_line = 25;  ///< not past the caches: read before it is written
 constexpr double straight_output_line = 20;  ///< written alone; two neighbours cost as in `pairs`
 
-constexpr double kept_share = 0.9;  ///< of the second-level cache, while other data go through it
+constexpr Index shares_a_unit = 16;  ///< stretches of tasks, as parallel.cpp hands them out
+constexpr double kept_share = 0.9;   ///< of the second-level cache, while other data go through it
 
 constexpr double line = 16;          ///< floats
 constexpr double near_weights = 12;  ///< so many second-level caches
@@ -191,17 +192,33 @@ double multiply_cycles(const Problem& problem, const Machine& machine, const Til
          phases * (shares * (tiles.number * start + each_row) + phase);
 }
 
+/// Whether a task finds staged planes: its block of channels all those of the last one, its box
+/// those that it shares along d. Not where another group comes between.
+bool shares_planes(const Tiling& t) {
+  return t.at_once() && t.staged && (t.groups == 1 || t.output_first);
+}
+
+/// Of all tasks together, the planes that are staged; again where a share of the tasks begins.
+double staged_planes(const Problem& problem, const Machine& machine, const Tiling& t) {
+  const double all = real(t.tasks * (t.box[0] + t.window[0] - 1));
+  if (!shares_planes(t)) return all;
+  const Index input = std::min(problem.axes[0].input, t.cells[0] + t.window[0] - 1);
+  const double once = real(problem.batch * t.groups * t.boxes[1] * t.boxes[2] * input);
+  const double again = real(t.blocks > 1 ? t.slots : t.window[0] - 1);
+  return std::min(once + real(std::min(t.tasks, shares_a_unit * machine.units)) * again, all);
+}
+
 /// Staging, and whatever else has to come from beyond the second-level cache.
 double input_cycles(const Problem& problem, const Machine& machine, const Tiling& t) {
   double window = 1;
-  for (std::size_t a = 0; a < 3; ++a) window *= real(t.box[a] + t.window[a] - 1);
+  for (std::size_t a : {1u, 2u}) window *= real(t.box[a] + t.window[a] - 1);
   // Where a sum has several parts, each stages all of its planes, for every few phases.
   const double again = t.parts == 1 ? 1
                                     : real(t.window[0] * t.phases[0].count() *
                                            ceil_div(t.phases[1].count(), t.phase_block[0]) *
                                            ceil_div(t.phases[2].count(), t.phase_block[1]));
   const double depth = real(t.lanes == Lanes::groups ? t.block : t.depth);
-  const double staged = real(t.tasks) * window * depth * again;
+  const double staged = staged_planes(problem, machine, t) * window * depth * again;
   const bool straight = t.input_first == t.staged_planes;
   const double staging =
       !t.staged ? 0 : staged * (straight ? staged_vector / real(t.vector_lanes) : staged_turned);
@@ -211,7 +228,7 @@ double input_cycles(const Problem& problem, const Machine& machine, const Tiling
   const double times = real(t.at_once() ? t.tasks : t.tasks * t.box[0]);
   const double weight_lines = keeps(machine, kept) ? 0 : times * weights / line;
   return staging + weight_lines * weight_line_cycles(problem, machine) +
-         real(problem.input_elements() * t.blocks) / line *
+         real(problem.input_elements() * (shares_planes(t) ? 1 : t.blocks)) / line *
              (t.staged ? input_line : straight_input_line);
 }
 

@@ -61,6 +61,12 @@ Index staged_row(const Tiling& tiling, Index cell, Index cells);
 struct Region {
   Index n = 0, channel = 0;
   std::array<Index, 3> cell{}, cells{};
+
+  /// Whether they differ along d alone.
+  bool beside(const Region& other) const {
+    return n == other.n && channel == other.channel && cell[1] == other.cell[1] &&
+           cell[2] == other.cell[2] && cells[1] == other.cells[1] && cells[2] == other.cells[2];
+  }
 };
 
 /// Stages planes [plane_begin, plane_end) of a part. `to` has Tiling::staged_floats, `run`

@@ -68,13 +68,19 @@ class StraightWorker {
   using Triple = std::array<Index, 3>;
   bool turned() const { return t.path == Path::turned; }
 
-  /// The input of a task's cells.
+  /// The input of a task's cells. Another block of channels reads what the last one has read, and
+  /// the next box along d some of its planes: those are there.
   void take(const Task& task) {
     const Region region{task.n, task.group * t.depth, task.cell, task.cells};
     if (t.staged) {
       const Index begin = std::max(task.cell[0] - t.window[0] + 1, Index{0});
       const Index end = std::min(task.cell[0] + task.cells[0], t.problem.axes[0].input);
-      staged = stage(t, k, x, region, part, begin, end, memory.staged, memory.run);
+      const bool follows =
+          region.beside(held) && planes.begin <= begin && begin <= planes.end && planes.end <= end;
+      const Index first = follows ? planes.end : begin;
+      staged = stage(t, k, x, region, part, first, end, memory.staged, memory.run);
+      held = region;
+      planes = {begin, end};
     } else {
       const Axis &h = t.problem.axes[1], &w = t.problem.axes[2];
       staged.slot = h.input * w.input;
@@ -93,13 +99,13 @@ class StraightWorker {
     const auto cells = [&](std::size_t a) {
       return with_output(t.phases[a], phase[a], task.cell[a], task.cell[a] + task.cells[a]);
     };
-    const CellRange planes = cells(0), lines = cells(1), along = cells(2);
+    const CellRange across = cells(0), lines = cells(1), along = cells(2);
     if (along.empty()) return;
     for (Index i = 0; i < t.depth; i += t.depth_at_once) {
       product.depth_begin = product.staged_begin = i;
       product.depth = std::min(t.depth_at_once, t.depth - i);
       product.starts = i == 0 ? starts : nullptr;
-      for (Index d = planes.begin; d < planes.end; ++d) {
+      for (Index d = across.begin; d < across.end; ++d) {
         along_axis[0] = reaching(0, phase, d, d + 1);
         Index next;
         for (Index h = lines.begin; h < lines.end; h = next) {  // rows with the same taps
@@ -287,6 +293,8 @@ class StraightWorker {
       turned() ? t.box[2] * sums_cell : t.phases[1].count() * sizes[2] * t.problem.out_channels;
   Part part;
   Staged staged;
+  Region held;         ///< what is staged
+  CellRange planes{};  ///< and of which planes
   std::vector<Tap> taps;
   TapRun along_axis[3];           ///< the taps at hand, along each axis
   const float* starts = nullptr;  ///< of a register tile's channels

@@ -130,7 +130,10 @@ Task::Task(const Tiling& t, Index index) {
   if (!t.output_first) group = next(t.groups);
   channel = next(t.blocks) * t.block;
   channels = std::min(t.block, t.channels - channel);
-  for (std::size_t a : {2u, 1u, 0u}) {
+  // Boxes that stage all of their input at once share planes of it along d.
+  const std::array<std::size_t, 3> axes =
+      t.at_once() ? std::array<std::size_t, 3>{0, 2, 1} : std::array<std::size_t, 3>{2, 1, 0};
+  for (const std::size_t a : axes) {
     const Index at = next(t.boxes[a]) * t.box[a];
     cell[a] = t.phases[a].cell_begin() + at;
     cells[a] = std::min(t.box[a], t.cells[a] - at);
