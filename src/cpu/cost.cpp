@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/parallel.h"
 #include "cpu/rows.h"
 #include "cpu/straight.h"
 #include "cpu/tiling.h"
@@ -57,8 +58,7 @@ constexpr double column_weights = 5, column_line = 2;
 constexpr double straight_cached_line = 25;  ///< not past the caches: read before it is written
 constexpr double straight_output_line = 20;  ///< written alone; two neighbours cost as in `pairs`
 
-constexpr Index shares_a_unit = 16;  ///< stretches of tasks, as parallel.cpp hands them out
-constexpr double kept_share = 0.9;   ///< of the second-level cache, while other data go through it
+constexpr double kept_share = 0.9;  ///< of the second-level cache, while other data go through it
 
 constexpr double line = 16;          ///< floats
 constexpr double near_weights = 12;  ///< so many second-level caches
@@ -205,7 +205,7 @@ double staged_planes(const Problem& problem, const Machine& machine, const Tilin
   const Index input = std::min(problem.axes[0].input, t.cells[0] + t.window[0] - 1);
   const double once = real(problem.batch * t.groups * t.boxes[1] * t.boxes[2] * input);
   const double again = real(t.blocks > 1 ? t.slots : t.window[0] - 1);
-  return std::min(once + real(std::min(t.tasks, shares_a_unit * machine.units)) * again, all);
+  return std::min(once + real(std::min(t.tasks, kSharesOfThread * machine.units)) * again, all);
 }
 
 /// Staging, and whatever else has to come from beyond the second-level cache.

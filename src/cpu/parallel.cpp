@@ -12,7 +12,7 @@ void run_with_openmp(int threads, Index count,
                      const std::function<void(Index begin, Index end)>& body) {
   if (count <= 0) return;
   // Shares handed out on demand: some threads are slower than others, and so are some shares.
-  const Index shares = std::min(count, Index{threads} * 16);
+  const Index shares = std::min(count, Index{threads} * kSharesOfThread);
   std::exception_ptr failure;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (Index i = 0; i < shares; ++i) {

@@ -17,8 +17,7 @@ constexpr Index kMostWarpgroups = 4;
 constexpr Index kMostCells = 512;
 constexpr Index kMostColumnTiles = 32;
 constexpr Index kMostStepsOfStage = 1024;
-constexpr Index kLeastPart = 32;      // columns; fewer take as long
-constexpr Index kMostPartSums = 184;  // in registers of a thread, with those of a part
+constexpr Index kLeastPart = 32;  // columns; fewer take as long
 
 /// The steps of a stage in the order in which they are taken: part by part, in each sorted by their
 /// columns, cut into batches, and pieces of whole batches.
@@ -240,15 +239,12 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
 }
 
 /// Columns of a part: all, half of them, a third ...; 0 where no sums move.
-std::vector<Index> parts_of(const Tiling& tile, Index cell_tile) {
+std::vector<Index> parts_of(const Tiling& tile) {
   if (!tile.sums_move()) return {0};
   std::vector<Index> list;
   const Index columns = tile.plan.column_tile;
   for (Index count = 1; count == 1 || columns / count >= kLeastPart; ++count) {
-    const Index part = columns / count;
-    if (columns % (8 * count) == 0 && cell_tile * (columns + part) <= 128 * kMostPartSums) {
-      list.push_back(part);
-    }
+    if (columns % (8 * count) == 0) list.push_back(columns / count);
   }
   return list;
 }
@@ -304,7 +300,7 @@ void offer(const Problem& problem, const Machine& machine, const Plan& outline,
   if (tile.shared_bytes > machine.shared_bytes || tile.steps > kMostStepsOfStage) return;
   for (const Index cell_tile : {64, 128}) {
     if (cell_tile * plan.column_tile > 128 * kMostSums) continue;
-    for (const Index part : parts_of(tile, cell_tile)) {
+    for (const Index part : parts_of(tile)) {
       plan.cell_tile = cell_tile;
       plan.part = part;
       tile.plan.slots = 2;
