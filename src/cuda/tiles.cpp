@@ -39,7 +39,8 @@ TilePlan tile_plan(const Plan& plan) {
           plan.family.ends_with("_wgmma") || plan.slots > 0,
           plan.slots,
           plan.in_words != 0,
-          plan.part};
+          plan.part,
+          plan.family.starts_with("col2im")};
 }
 
 Tiling tiling(const Problem& problem, const Plan& plan) {
@@ -206,6 +207,7 @@ std::vector<KernelFamily::Constant> plan_constants(const Plan& plan) {
   list.push_back({"bool", "in_words", tile.in_words ? "true" : "false"});
   add("slots", tile.slots);
   add("part", tile.part);
+  list.push_back({"bool", "all_planes", tile.all_planes ? "true" : "false"});
   return list;
 }
 

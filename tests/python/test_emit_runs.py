@@ -158,6 +158,8 @@ def test_multiply_adds_of_few_channels_compute_it_too(problem, fused, tmp_path, 
         "ic40,oc8,i3x4x12,k3,s2,p1,f16",
         "ic40,oc33,i30,k2,s3,bias,bf16,cl",
         "ic64,oc2,i300,k4,s2,p1",
+        "n2,ic9,oc16,i5x4x6,k3,s2,p1,d2,bias",
+        "ic12,oc8,i3x5x6,k1x2x3,s3x2x2,p0x0x1,bias,f16,cl",
     ],
 )
 def test_products_of_warpgroups_compute_it_too(problem, tmp_path, monkeypatch):
@@ -211,6 +213,10 @@ def test_all_taps_with_cells_anywhere(problem, plan, family, tmp_path, monkeypat
         "ic40,oc33,i30,k2,s3,bias,bf16,cl",
         "ic64,oc2,i300,k4,s2,p1",
         "ic20,oc24,i4x6x8,k3",
+        "n2,ic9,oc16,i5x4x6,k3,s2,p1,d2",
+        "ic9,oc16,i5x4x6,k3,s2,p1,d2,bias,cl",
+        "ic12,oc8,i3x5x6,k1x2x3,s3x2x2,p0x0x1,bias",
+        "ic12,oc8,i3x5x6,k1x2x3,s3x2x2,p0x0x1,bias,f16,cl",
     ],
 )
 @pytest.mark.parametrize("staged", ["words1", "cells"])
@@ -248,6 +254,14 @@ def test_products_of_streams_in_parts(problem, plan, staged, tmp_path, monkeypat
         (
             "n2,ic16,oc6,i7x5x9,k5x3x2,s2,p2x1x0,bias,f16",
             "threads128,box1x2x9,lead0x1x0,block6,columns32,groups1,inputs16",
+        ),
+        (
+            "n2,ic9,oc16,i5x4x6,k3,s2,p1,d2,bias",
+            "threads64,box2x2x7,lead1x1x1,block16,columns16,groups1,inputs9",
+        ),
+        (
+            "ic12,oc8,i3x5x6,k1x2x3,s3x2x2,p0x0x1,bias,f16,cl",
+            "threads128,box3x1x6,lead0x0x1,block8,columns16,groups1,inputs12",
         ),
         (
             "ic40,oc33,i30,k2,s3,bias,bf16,cl",

@@ -417,6 +417,7 @@ struct TilePlan {
   Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
   bool in_words = false;    ///< with slots, 32-bit elements: staged as they lie in memory
   Index part = 0;           ///< with slots: columns whose sums are in two parts at a time; 0: none
+  bool all_planes = false;  ///< outputs along d that have no taps are staged like others
 };
 
 /// Steps whose products are under way at the same time, and batches that follow which are like it.
@@ -489,6 +490,8 @@ struct Tiling {
 
   // Boxes along the axes, and tiles in all.
   Index blocks_d, blocks_h, blocks_w, tiles;
+  Index plane_step;  ///< of the planes of outputs along d one in so many has taps, and is staged
+  bool gaps;         ///< some outputs that are staged have no taps
 
   // Staged inputs: words, or with channels first the 16-bit elements of their channels. The first
   // one is the neighbour of the box's first cell with the largest shifts.
@@ -690,7 +693,10 @@ struct Tiling {
     in_h = q.box_h + h.reach();
     in_w = q.box_w + w.reach();
 
-    blocks_d = parts(d.cells(), q.box_d);
+    plane_step = d.live_count() == 1 && !q.all_planes ? p.d.stride : 1;
+    gaps = live_phases * plane_step < p.d.stride * p.h.stride * p.w.stride;
+    // The last block has the outputs of a last cell that has no taps.
+    blocks_d = parts(plane_step > 1 ? live_cells(p.d, d.cells()) : d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
     blocks_w = parts(w.cells(), q.box_w);
     tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
@@ -745,15 +751,7 @@ struct Tiling {
     return rows_d == apart ? box_d * apart : through;
   }
   /// Those of a box along an axis; the last of all may have outputs without taps alone.
-  static PHASECONV_FUNCTION Index live_cells(const Axis& axis, Index box) {
-    const Phases phases(axis);
-    const Index last = phases.cell_end() - 1;
-    bool live = phases.cells() > box || box == 1;
-    for (Index n = 0; n < phases.live_count() && !live; ++n) {
-      live = phases.output(last, phases.live_phase(n)) < axis.output();
-    }
-    return live ? box : box - 1;
-  }
+  static PHASECONV_FUNCTION Index live_cells(const Axis& axis, Index box);
   /// Of tensor cores and of shared memory, for so many column tiles of 64 cells.
   static PHASECONV_FUNCTION Index instruction_cycles(Index tiles) {
     return most(4 * tiles, 16 + 2 * tiles);
@@ -832,16 +830,17 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   const TilePlan& q = plan;
   const Phases d(p.d), h(p.h), w(p.w);
   const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
-  out_d = least(q.box_d * p.d.stride, size_d);
+  out_d = plane_step > 1 ? least(q.box_d, parts(size_d, plane_step))
+                         : least(q.box_d * p.d.stride, size_d);
   out_h = least(q.box_h * p.h.stride, size_h);
   out_w = least(q.box_w * p.w.stride, size_w);
   out_c = q.group_block * q.channel_block;
   const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
   const bool all_c = out_c == p.out_channels;
   if (p.channels_last) {
-    merged = !all_c ? 0 : !all_w ? 1 : !all_h ? 2 : 3;
+    merged = !all_c ? 0 : !all_w ? 1 : !all_h || plane_step > 1 ? 2 : 3;
   } else {
-    merged = !all_w ? 0 : !all_h ? 1 : !all_d ? 2 : 3;
+    merged = !all_w ? 0 : !all_h || plane_step > 1 ? 1 : !all_d ? 2 : 3;
   }
   const Index last_extents[] = {out_c, out_w, out_h, out_d};
   const Index first_extents[] = {out_w, out_h, out_d, out_c};
@@ -855,20 +854,21 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   output_unit = unit;
   to_batch = p.out_channels * size_d * size_h * size_w;
   if (p.channels_last) {
-    to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
+    to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h * plane_step;
     y_c = 1;
     phase_pairs = false;
     lane_column = 2;
     y_w = all_c ? to_w : congruent(out_c, to_w, unit);
     y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
-    y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+    y_d = merged == 3 ? to_d : congruent(out_h * y_h, to_d, unit);
     output_elements = out_d * y_d;
   } else {
-    to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
+    to_w = 1, to_h = size_w, to_d = size_h * to_h * plane_step;
+    to_c = size_d * size_h * to_h;
     y_w = 1;
     y_h = all_w ? to_h : congruent(out_w, to_h, unit);
-    y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
-    y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
+    y_d = merged >= 2 ? to_d : congruent(out_h * y_h, to_d, unit);
+    y_c = merged == 3 ? to_c : congruent(out_d * y_d, to_c, unit);
     phase_pairs = p.w.stride == 2 && w.live_count() == 2 && (p.w.padding - p.w.lead) % 2 == 0;
     lane_column = channel_columns == 1 && phase_pairs ? 2 : 1;
     run_tiles = 1;  // for lane_columns
@@ -1043,6 +1043,16 @@ PHASECONV_FUNCTION Tiling::MatrixColumn Tiling::matrix_column(Index column) cons
   }
   const Index m = column % 8;
   return {column / 8, lane_column == 1 ? m % 4 * 2 + m / 4 : m};
+}
+
+PHASECONV_FUNCTION Index Tiling::live_cells(const Axis& axis, Index box) {
+  const Phases phases(axis);
+  const Index last = phases.cell_end() - 1;
+  bool live = phases.cells() > box || box == 1;
+  for (Index n = 0; n < phases.live_count() && !live; ++n) {
+    live = phases.output(last, phases.live_phase(n)) < axis.output();
+  }
+  return live ? box : box - 1;
 }
 
 PHASECONV_FUNCTION Tiling::Cell Tiling::cell(unsigned number) const {
@@ -1632,7 +1642,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::warpgroups, Plan::slots, Plan::in_words, Plan::part});
+       Plan::warpgroups, Plan::slots, Plan::in_words, Plan::part, Plan::all_planes});
   return tiling;
 }
 
@@ -1910,9 +1920,9 @@ struct Place {
       return digit;
     };
     channel_block = take(tile.channel_blocks);
-    w = along<Problem::w>(take(tile.blocks_w), int(tile.plan.box_w));
-    h = along<Problem::h>(take(tile.blocks_h), int(tile.plan.box_h));
-    d = along<Problem::d>(take(tile.blocks_d), int(tile.plan.box_d));
+    w = along<Problem::w>(take(tile.blocks_w), int(tile.blocks_w), int(tile.plan.box_w));
+    h = along<Problem::h>(take(tile.blocks_h), int(tile.blocks_h), int(tile.plan.box_h));
+    d = along<Problem::d>(take(tile.blocks_d), int(tile.blocks_d), int(tile.plan.box_d));
     group = take(tile.group_blocks) * int(tile.plan.group_block);
     image = number;
   }
@@ -1931,6 +1941,20 @@ struct Place {
     }
   }
 
+  /// The planes of outputs along d that are staged: `Tiling::plane_step`.
+  struct Planes {
+    int first;  ///< an output, counted from `d.low`; the next ones are a step apart
+    int count;
+    int origin;  ///< the plane of the first cell's phase 0, counted from that one; not positive
+  };
+  __device__ __forceinline__ Planes planes() const {
+    constexpr int step = int(tiling_of<Problem, Plan>().plane_step);
+    if constexpr (step == 1) return {0, d.size, d.origin};
+    const int phase = d.origin + int(phases_of<Problem::d>().live_phase(0));
+    const int before = phase < 0 ? 1 : 0, first = phase + before * step;
+    return {first, first < d.size ? (d.size - 1 - first) / step + 1 : 0, -before};
+  }
+
   /// Whether a tile has the same weights and biases.
   __device__ __forceinline__ bool same_channels(const Place& other) const {
     return group == other.group && channel_block == other.channel_block;
@@ -1938,14 +1962,14 @@ struct Place {
 
  private:
   template <Axis axis>
-  static __device__ __forceinline__ Along along(int block, int box) {
+  static __device__ __forceinline__ Along along(int block, int blocks, int box) {
     constexpr Phases phases(axis);
     Along at;
     at.cell = int(phases.cell_begin()) + block * box;
     const int origin = at.cell * int(axis.stride) + int(axis.lead - axis.padding);
     at.low = origin > 0 ? origin : 0;
-    const int end = origin + box * int(axis.stride);
-    at.size = (end < int(axis.output()) ? end : int(axis.output())) - at.low;
+    const int end = origin + box * int(axis.stride), all = int(axis.output());
+    at.size = (block + 1 < blocks && end < all ? end : all) - at.low;
     at.origin = origin - at.low;
     return at;
   }
@@ -2079,17 +2103,22 @@ struct Writer {
 
   Stored* output;              ///< the block's first one in memory
   Stored* staged;              ///< the same one in shared memory
+  const Stored* bias;          ///< of its first channel
   int channels;                ///< of this block
-  int size_d, size_h, size_w;  ///< outputs of this block along the axes
+  int size_d, size_h, size_w;  ///< outputs of this block along the axes that are staged
+  int first_plane, planes;     ///< of those along d the first one, of so many in all
 
-  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, int c, int d, int h,
-                                    int w)
+  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, const Stored* first_bias,
+                                    int c, int d, int h, int w, int plane, int all_planes)
       : output(first),
         staged(reinterpret_cast<Stored*>(shared) + beyond<tile_unit>(first)),
+        bias(first_bias),
         channels(c),
         size_d(d),
         size_h(h),
-        size_w(w) {}
+        size_w(w),
+        first_plane(plane),
+        planes(all_planes) {}
 
   static __device__ __forceinline__ int offset(int channel, int d, int h, int w) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
@@ -2097,20 +2126,52 @@ struct Writer {
   }
 
   /// The bias everywhere: what stays is right for phases without taps.
-  __device__ __forceinline__ void fill(const float* bias) const {
+  template <class Team = AllThreads<Plan>>
+  __device__ __forceinline__ void fill() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int count = int(tile.output_elements);
     if constexpr (!Problem::bias) {
       // What lies around the outputs does not matter.
       float4* const all = reinterpret_cast<float4*>(staged - beyond<tile_unit>(output));
-      for (int at = threadIdx.x; at < int(parts(count + tile_unit - 1, unit));
-           at += int(Plan::threads)) {
+      for (int at = Team::number(); at < int(parts(count + tile_unit - 1, unit));
+           at += Team::count) {
         all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
       }
     } else {
-      for (int at = threadIdx.x; at < count; at += int(Plan::threads)) {
+      for (int at = Team::number(); at < count; at += Team::count) {
         const int channel = Problem::channels_last ? at % int(tile.y_w) : at / int(tile.y_c);
-        staged[at] = Element::rounded(channel < int(tile.out_c) ? bias[channel] : 0.0f);
+        if (channel < channels) staged[at] = without_taps(channel);
+      }
+    }
+  }
+
+  /// The bias in the planes along d that are not staged, straight to memory.
+  template <class Team = AllThreads<Plan>>
+  __device__ __forceinline__ void write_other_planes() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int step = int(tile.plane_step), axis_d = last ? 3 : 2;
+    if constexpr (step > 1) {
+      constexpr int runs_of_plane = all_runs / int(tile.out_d);
+      // Several at a time: nothing waits but for addresses.
+#pragma unroll 4
+      for (int number = Team::number() / 32; number < runs_of_plane * planes;
+           number += Team::count / 32) {
+        const int plane = number / runs_of_plane - first_plane;
+        if (plane % step == 0) continue;
+        int rest = number % runs_of_plane;
+        int length = size(merged) * int(to(merged));
+        Index memory = plane * (tile.to_d / step);
+        int channel = 0;
+#pragma unroll
+        for (int axis = merged + 1; axis < 4; ++axis) {
+          if (axis == axis_d) continue;
+          const int at = rest % extent(axis);
+          rest /= extent(axis);
+          if (at >= size(axis)) length = 0;
+          if (!last && axis == 3) channel = at;
+          memory += at * to(axis);
+        }
+        write_bias(output + memory, length, channel);
       }
     }
   }
@@ -2132,6 +2193,38 @@ struct Writer {
 
  private:
   static constexpr bool last = Problem::channels_last;
+
+  __device__ __forceinline__ Stored without_taps(int channel) const {
+    return Element::rounded(Problem::bias ? Element::value(__ldg(bias + channel)) : 0.0f);
+  }
+  /// A run of outputs by a warp: of one channel, or with channels last of all from there on.
+  __device__ __forceinline__ void write_bias(Stored* to, int length, int channel) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const int lane = threadIdx.x % 32;
+    if constexpr (last && Problem::bias) {
+#pragma unroll 1
+      for (int i = lane; i < length; i += 32) to[i] = without_taps(i % int(tile.to_w));
+    } else {
+      const Stored value = without_taps(channel);
+      const int head = int(least((unit - beyond<unit>(to)) % unit, length));
+      const int middle = (length - head) / unit;
+      union {
+        Stored element[unit];
+        uint4 all;
+      } row;
+#pragma unroll
+      for (int i = 0; i < unit; ++i) row.element[i] = value;
+      constexpr int turns = int(parts(tile.run, 32 * unit));
+#pragma unroll(turns <= 8 ? turns : 4)
+      for (int turn = 0; turn < turns; ++turn) {
+        const int i = turn * 32 + lane;
+        if (i < middle) reinterpret_cast<uint4*>(to + head)[i] = row.all;
+      }
+      if (lane < head) to[lane] = value;
+      const int end = head + middle * unit;
+      if (lane < length - end) to[end + lane] = value;
+    }
+  }
 
   /// Outputs of the block along an axis, its stride in memory and as staged; axis 0 is the inner
   /// one.
@@ -2230,7 +2323,7 @@ struct Epilogue {
         int(sizeof(Stored)) *
             Output::offset(
                 own.group * int(tile.oc) + (one_phase ? int(tile.column_of(0, lane % 4 * 2)) : 0),
-                at.d.origin, at.h.origin, at.w.origin);
+                at.planes().origin, at.h.origin, at.w.origin);
     Target targets[cell_tiles][2];
     bool alike = true;
 #pragma unroll
@@ -2405,13 +2498,15 @@ struct Epilogue {
     store_shared_if(address, word, condition);
   }
 
+  /// Along d outputs are counted as they are staged: a plane a cell, or all.
+  static constexpr bool in_planes = tiling_of<Problem, Plan>().plane_step > 1;
   static constexpr unsigned live_d = unsigned(phases_of<Problem::d>().live_count());
   static constexpr unsigned live_h = unsigned(phases_of<Problem::h>().live_count());
   static constexpr unsigned live_w = unsigned(phases_of<Problem::w>().live_count());
 
   /// Of a phase with taps, counted from a cell's phase 0.
   static __device__ __forceinline__ int phase_offset(unsigned number) {
-    return Output::offset(0, live<Problem::d>(number / (live_w * live_h)),
+    return Output::offset(0, in_planes ? 0 : live<Problem::d>(number / (live_w * live_h)),
                           live<Problem::h>(number / live_w % live_h),
                           live<Problem::w>(number % live_w));
   }
@@ -2436,11 +2531,12 @@ struct Epilogue {
     Target() = default;
     __device__ __forceinline__ Target(const Tiling::Cell& cell, const At& at, const Output& out,
                                       unsigned first) {
-      const int d = cell.d * int(Problem::d.stride), h = cell.h * int(Problem::h.stride),
-                w = cell.w * int(Problem::w.stride);
+      const int d = cell.d * (in_planes ? 1 : int(Problem::d.stride)),
+                h = cell.h * int(Problem::h.stride), w = cell.w * int(Problem::w.stride);
       address = kept(first + int(sizeof(Stored)) * Output::offset(0, d, h, w));
       constexpr int step_d = few ? int(live_w * live_h) : 1, step_h = few ? int(live_w) : 1;
-      in_d = cell.exists ? inside<Problem::d, step_d>(at.d.origin + d, out.size_d) : 0;
+      in_d = cell.exists ? inside<Problem::d, step_d, in_planes>(at.planes().origin + d, out.size_d)
+                         : 0;
       in_h = inside<Problem::h, step_h>(at.h.origin + h, out.size_h);
       in_w = inside<Problem::w, 1>(at.w.origin + w, out.size_w);
       if constexpr (few) in_d *= in_h;  // one bit for each combination, nothing is carried
@@ -2465,13 +2561,13 @@ struct Epilogue {
     }
 
    private:
-    template <Axis axis, int step>
+    template <Axis axis, int step, bool planes = false>
     static __device__ __forceinline__ unsigned inside(int first, int size) {
       unsigned bits = 0;
 #pragma unroll
       for (int n = 0; n < int(phases_of<axis>().live_count()); ++n) {
         // One comparison: a negative position is a very large unsigned one.
-        if (unsigned(first + live<axis>(n)) < unsigned(size)) bits |= 1u << n * step;
+        if (unsigned(first + (planes ? 0 : live<axis>(n))) < unsigned(size)) bits |= 1u << n * step;
       }
       return bits;
     }
@@ -2491,6 +2587,7 @@ struct Repair {
   const Stored* bias;
 
   __device__ __noinline__ void operator()(unsigned number, Output out) const {
+    constexpr int plane_step = int(tiling_of<Problem, Plan>().plane_step);
     const Place<Problem, Plan> at(number);
     const int count = out.channels * out.size_d * out.size_h * out.size_w;
 #pragma unroll 1
@@ -2502,7 +2599,7 @@ struct Repair {
       if (fabsf(Element::value(staged)) <= Epilogue<Problem, Plan>::largest) continue;
       const Index own = at.first_channel() + channel;
       const float sum = Definition<Problem, Plan, Fragments<Problem, Plan>>{input, packed}(
-          at.image, own, at.d.low + d, at.h.low + h, at.w.low + w);
+          at.image, own, at.d.low + out.first_plane + d * plane_step, at.h.low + h, at.w.low + w);
       staged = Element::rounded(Problem::bias ? sum + Element::value(__ldg(bias + own)) : sum);
     }
   }
@@ -2569,11 +2666,14 @@ struct Block {
   /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
   __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const auto planes = at.planes();
     return Output(
-        output + at.image * tile.to_batch + at.first_channel() * tile.to_c + at.d.low * tile.to_d +
-            at.h.low * tile.to_h + at.w.low * tile.to_w,
+        output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
+            (at.d.low + planes.first) * (tile.to_d / tile.plane_step) + at.h.low * tile.to_h +
+            at.w.low * tile.to_w,
         shared + tile.output_at + turn % unsigned(tile.output_buffers) * tile.output_bytes,
-        at.channels(), at.d.size, at.h.size, at.w.size);
+        bias_in_memory + at.first_channel(), at.channels(), planes.count, at.h.size, at.w.size,
+        planes.first, at.d.size);
   }
 
   static constexpr int sweeps_listed =
@@ -3882,9 +3982,6 @@ struct PhaseStream {
   static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
-  static constexpr bool some_without_taps =
-      tiling_of<Problem, Plan>().live_phases <
-      Problem::d.stride * Problem::h.stride * Problem::w.stride;
 
   const Stored* input;
   const unsigned* packed;
@@ -3929,9 +4026,10 @@ struct PhaseStream {
 
  private:
   static constexpr int consumers = int(Plan::threads);
-  static constexpr int consumer_barrier = 1, stager_barrier = 2;
+  static constexpr int consumer_barrier = 1, stager_barrier = 2, writer_barrier = 3;
   static constexpr int producers = int(Plan::producers);
   static constexpr bool apart = producers > 128;  ///< outputs are taken away by others
+  static constexpr bool gaps = tiling_of<Problem, Plan>().gaps;  ///< these fill them, too
   using Stagers = Team<consumers, apart ? 128 : 96, apart ? 1 : 2>;
   using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
   using Fetcher = Team<consumers + producers - 32, 32>;
@@ -4033,14 +4131,31 @@ struct PhaseStream {
 
   __device__ __forceinline__ void take_outputs(const Shared& own, Outputs outputs) const {
     const unsigned together = Shared::together();
+    fill_gaps(own, outputs, blockIdx.x);
 #pragma unroll 1
     for (unsigned number = blockIdx.x; number < unsigned(blocks); number += together) {
       const Output out = own.outputs(output, At(number), 0);
+      out.template write_other_planes<Writers>();
       outputs.wait_full();
       out.template store<Writers>();
       wait_for_bulk_reads<0>();
-      arrive(outputs.free());
+      if constexpr (gaps) {
+        fill_gaps(own, outputs, number + together);
+      } else {
+        arrive(outputs.free());
+      }
       outputs.advance();
+    }
+  }
+  /// Before consumers may write the outputs of a tile, if there is one.
+  __device__ __forceinline__ void fill_gaps(const Shared& own, const Outputs& outputs,
+                                            unsigned number) const {
+    if constexpr (gaps) {
+      if (number >= unsigned(blocks)) return;
+      sync_team<writer_barrier, Writers::count>();  // all have read what was there
+      own.outputs(output, At(number), 0).template fill<Writers>();
+      fence_before_bulk_copies();
+      arrive(outputs.free());
     }
   }
 
@@ -4069,17 +4184,15 @@ struct PhaseStream {
       const At at(uniform(number));  // not before: while they multiply registers are few
       const Output out = own.outputs(output, at, 0);
       if (Problem::bias && new_channels) own.fill_bias(at);
-      // The outputs of before are read.
+      // The outputs of before are read, and gaps filled.
       if constexpr (apart) {
-        outputs.wait_free();
+        wait_for_barrier(outputs.free(), outputs.turn ^ (gaps ? 0 : 1));
       } else {
         wait_for_bulk_reads<0>();
       }
-      if (!apart || some_without_taps || (Problem::bias && new_channels)) {
-        sync_team<consumer_barrier, consumers>();
-      }
-      if constexpr (some_without_taps) {
-        out.fill(own.bias());
+      if (!apart || (Problem::bias && new_channels)) sync_team<consumer_barrier, consumers>();
+      if constexpr (gaps && !apart) {
+        out.fill();
         sync_team<consumer_barrier, consumers>();
       }
       const bool not_finite = Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
@@ -4094,6 +4207,7 @@ struct PhaseStream {
         outputs.advance();
       } else {
         out.store();
+        out.write_other_planes();
       }
       if (ends) break;
       new_channels = !stay;
@@ -4143,6 +4257,7 @@ struct ThePlan {
   static constexpr bool in_words = false;
   static constexpr int slots = 4;
   static constexpr int part = 0;
+  static constexpr bool all_planes = false;
   static constexpr int producers = 128;
   static constexpr int resident = 1;
   static constexpr int batch_count = 2;

@@ -40,7 +40,7 @@ struct Epilogue {
         int(sizeof(Stored)) *
             Output::offset(
                 own.group * int(tile.oc) + (one_phase ? int(tile.column_of(0, lane % 4 * 2)) : 0),
-                at.d.origin, at.h.origin, at.w.origin);
+                at.planes().origin, at.h.origin, at.w.origin);
     Target targets[cell_tiles][2];
     bool alike = true;
 #pragma unroll
@@ -215,13 +215,15 @@ struct Epilogue {
     store_shared_if(address, word, condition);
   }
 
+  /// Along d outputs are counted as they are staged: a plane a cell, or all.
+  static constexpr bool in_planes = tiling_of<Problem, Plan>().plane_step > 1;
   static constexpr unsigned live_d = unsigned(phases_of<Problem::d>().live_count());
   static constexpr unsigned live_h = unsigned(phases_of<Problem::h>().live_count());
   static constexpr unsigned live_w = unsigned(phases_of<Problem::w>().live_count());
 
   /// Of a phase with taps, counted from a cell's phase 0.
   static __device__ __forceinline__ int phase_offset(unsigned number) {
-    return Output::offset(0, live<Problem::d>(number / (live_w * live_h)),
+    return Output::offset(0, in_planes ? 0 : live<Problem::d>(number / (live_w * live_h)),
                           live<Problem::h>(number / live_w % live_h),
                           live<Problem::w>(number % live_w));
   }
@@ -246,11 +248,12 @@ struct Epilogue {
     Target() = default;
     __device__ __forceinline__ Target(const Tiling::Cell& cell, const At& at, const Output& out,
                                       unsigned first) {
-      const int d = cell.d * int(Problem::d.stride), h = cell.h * int(Problem::h.stride),
-                w = cell.w * int(Problem::w.stride);
+      const int d = cell.d * (in_planes ? 1 : int(Problem::d.stride)),
+                h = cell.h * int(Problem::h.stride), w = cell.w * int(Problem::w.stride);
       address = kept(first + int(sizeof(Stored)) * Output::offset(0, d, h, w));
       constexpr int step_d = few ? int(live_w * live_h) : 1, step_h = few ? int(live_w) : 1;
-      in_d = cell.exists ? inside<Problem::d, step_d>(at.d.origin + d, out.size_d) : 0;
+      in_d = cell.exists ? inside<Problem::d, step_d, in_planes>(at.planes().origin + d, out.size_d)
+                         : 0;
       in_h = inside<Problem::h, step_h>(at.h.origin + h, out.size_h);
       in_w = inside<Problem::w, 1>(at.w.origin + w, out.size_w);
       if constexpr (few) in_d *= in_h;  // one bit for each combination, nothing is carried
@@ -275,13 +278,13 @@ struct Epilogue {
     }
 
    private:
-    template <Axis axis, int step>
+    template <Axis axis, int step, bool planes = false>
     static __device__ __forceinline__ unsigned inside(int first, int size) {
       unsigned bits = 0;
 #pragma unroll
       for (int n = 0; n < int(phases_of<axis>().live_count()); ++n) {
         // One comparison: a negative position is a very large unsigned one.
-        if (unsigned(first + live<axis>(n)) < unsigned(size)) bits |= 1u << n * step;
+        if (unsigned(first + (planes ? 0 : live<axis>(n))) < unsigned(size)) bits |= 1u << n * step;
       }
       return bits;
     }
@@ -301,6 +304,7 @@ struct Repair {
   const Stored* bias;
 
   __device__ __noinline__ void operator()(unsigned number, Output out) const {
+    constexpr int plane_step = int(tiling_of<Problem, Plan>().plane_step);
     const Place<Problem, Plan> at(number);
     const int count = out.channels * out.size_d * out.size_h * out.size_w;
 #pragma unroll 1
@@ -312,7 +316,7 @@ struct Repair {
       if (fabsf(Element::value(staged)) <= Epilogue<Problem, Plan>::largest) continue;
       const Index own = at.first_channel() + channel;
       const float sum = Definition<Problem, Plan, Fragments<Problem, Plan>>{input, packed}(
-          at.image, own, at.d.low + d, at.h.low + h, at.w.low + w);
+          at.image, own, at.d.low + out.first_plane + d * plane_step, at.h.low + h, at.w.low + w);
       staged = Element::rounded(Problem::bias ? sum + Element::value(__ldg(bias + own)) : sum);
     }
   }

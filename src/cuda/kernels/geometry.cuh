@@ -11,7 +11,7 @@ __device__ __forceinline__ constexpr Tiling tiling_of() {
        Problem::channels_last, Product<typename Problem::Element, false>::split},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::channel_block,
        Plan::input_block, Plan::cell_tile, Plan::column_tile, Plan::threads, Plan::buffers,
-       Plan::warpgroups, Plan::slots, Plan::in_words, Plan::part});
+       Plan::warpgroups, Plan::slots, Plan::in_words, Plan::part, Plan::all_planes});
   return tiling;
 }
 

@@ -70,16 +70,17 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   const TilePlan& q = plan;
   const Phases d(p.d), h(p.h), w(p.w);
   const Index size_d = p.d.output(), size_h = p.h.output(), size_w = p.w.output();
-  out_d = least(q.box_d * p.d.stride, size_d);
+  out_d = plane_step > 1 ? least(q.box_d, parts(size_d, plane_step))
+                         : least(q.box_d * p.d.stride, size_d);
   out_h = least(q.box_h * p.h.stride, size_h);
   out_w = least(q.box_w * p.w.stride, size_w);
   out_c = q.group_block * q.channel_block;
   const bool all_d = blocks_d == 1, all_h = blocks_h == 1, all_w = blocks_w == 1;
   const bool all_c = out_c == p.out_channels;
   if (p.channels_last) {
-    merged = !all_c ? 0 : !all_w ? 1 : !all_h ? 2 : 3;
+    merged = !all_c ? 0 : !all_w ? 1 : !all_h || plane_step > 1 ? 2 : 3;
   } else {
-    merged = !all_w ? 0 : !all_h ? 1 : !all_d ? 2 : 3;
+    merged = !all_w ? 0 : !all_h || plane_step > 1 ? 1 : !all_d ? 2 : 3;
   }
   const Index last_extents[] = {out_c, out_w, out_h, out_d};
   const Index first_extents[] = {out_w, out_h, out_d, out_c};
@@ -93,20 +94,21 @@ PHASECONV_FUNCTION void Tiling::place_outputs() {
   output_unit = unit;
   to_batch = p.out_channels * size_d * size_h * size_w;
   if (p.channels_last) {
-    to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h;
+    to_c = 1, to_w = p.out_channels, to_h = size_w * to_w, to_d = size_h * to_h * plane_step;
     y_c = 1;
     phase_pairs = false;
     lane_column = 2;
     y_w = all_c ? to_w : congruent(out_c, to_w, unit);
     y_h = all_c && all_w ? to_h : congruent(out_w * y_w, to_h, unit);
-    y_d = all_c && all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
+    y_d = merged == 3 ? to_d : congruent(out_h * y_h, to_d, unit);
     output_elements = out_d * y_d;
   } else {
-    to_w = 1, to_h = size_w, to_d = size_h * to_h, to_c = size_d * to_d;
+    to_w = 1, to_h = size_w, to_d = size_h * to_h * plane_step;
+    to_c = size_d * size_h * to_h;
     y_w = 1;
     y_h = all_w ? to_h : congruent(out_w, to_h, unit);
-    y_d = all_w && all_h ? to_d : congruent(out_h * y_h, to_d, unit);
-    y_c = all_w && all_h && all_d ? to_c : congruent(out_d * y_d, to_c, unit);
+    y_d = merged >= 2 ? to_d : congruent(out_h * y_h, to_d, unit);
+    y_c = merged == 3 ? to_c : congruent(out_d * y_d, to_c, unit);
     phase_pairs = p.w.stride == 2 && w.live_count() == 2 && (p.w.padding - p.w.lead) % 2 == 0;
     lane_column = channel_columns == 1 && phase_pairs ? 2 : 1;
     run_tiles = 1;  // for lane_columns

@@ -21,6 +21,16 @@ PHASECONV_FUNCTION Tiling::MatrixColumn Tiling::matrix_column(Index column) cons
   return {column / 8, lane_column == 1 ? m % 4 * 2 + m / 4 : m};
 }
 
+PHASECONV_FUNCTION Index Tiling::live_cells(const Axis& axis, Index box) {
+  const Phases phases(axis);
+  const Index last = phases.cell_end() - 1;
+  bool live = phases.cells() > box || box == 1;
+  for (Index n = 0; n < phases.live_count() && !live; ++n) {
+    live = phases.output(last, phases.live_phase(n)) < axis.output();
+  }
+  return live ? box : box - 1;
+}
+
 PHASECONV_FUNCTION Tiling::Cell Tiling::cell(unsigned number) const {
   const bool numbered = cells % plan.cell_tile == 0 || number < unsigned(cells);
   if (!numbered) number = 0;

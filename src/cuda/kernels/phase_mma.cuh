@@ -26,9 +26,6 @@ struct PhaseMma {
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
   static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
   static constexpr int buffers = int(Plan::buffers);
-  static constexpr bool some_without_taps =
-      tiling_of<Problem, Plan>().live_phases <
-      Problem::d.stride * Problem::h.stride * Problem::w.stride;
 
   const Stored* input;
   const unsigned* packed;
@@ -105,9 +102,9 @@ struct PhaseMma {
           }
           if (finishes) ++piece;
         }
-        if constexpr (some_without_taps) {
+        if constexpr (tiling_of<Problem, Plan>().gaps) {
           if (round == 0) {
-            out.fill(own.bias());
+            out.fill();
             __syncthreads();
           }
         }
@@ -122,6 +119,7 @@ struct PhaseMma {
         __syncthreads();
       }
       out.store();
+      out.write_other_planes();
       if (ends) break;
       new_channels = !coming.same_channels(at);
       number = next;

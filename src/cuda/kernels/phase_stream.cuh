@@ -22,9 +22,6 @@ struct PhaseStream {
   static constexpr Index blocks = tiling_of<Problem, Plan>().tiles;
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
-  static constexpr bool some_without_taps =
-      tiling_of<Problem, Plan>().live_phases <
-      Problem::d.stride * Problem::h.stride * Problem::w.stride;
 
   const Stored* input;
   const unsigned* packed;
@@ -69,9 +66,10 @@ struct PhaseStream {
 
  private:
   static constexpr int consumers = int(Plan::threads);
-  static constexpr int consumer_barrier = 1, stager_barrier = 2;
+  static constexpr int consumer_barrier = 1, stager_barrier = 2, writer_barrier = 3;
   static constexpr int producers = int(Plan::producers);
   static constexpr bool apart = producers > 128;  ///< outputs are taken away by others
+  static constexpr bool gaps = tiling_of<Problem, Plan>().gaps;  ///< these fill them, too
   using Stagers = Team<consumers, apart ? 128 : 96, apart ? 1 : 2>;
   using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
   using Fetcher = Team<consumers + producers - 32, 32>;
@@ -173,14 +171,31 @@ struct PhaseStream {
 
   __device__ __forceinline__ void take_outputs(const Shared& own, Outputs outputs) const {
     const unsigned together = Shared::together();
+    fill_gaps(own, outputs, blockIdx.x);
 #pragma unroll 1
     for (unsigned number = blockIdx.x; number < unsigned(blocks); number += together) {
       const Output out = own.outputs(output, At(number), 0);
+      out.template write_other_planes<Writers>();
       outputs.wait_full();
       out.template store<Writers>();
       wait_for_bulk_reads<0>();
-      arrive(outputs.free());
+      if constexpr (gaps) {
+        fill_gaps(own, outputs, number + together);
+      } else {
+        arrive(outputs.free());
+      }
       outputs.advance();
+    }
+  }
+  /// Before consumers may write the outputs of a tile, if there is one.
+  __device__ __forceinline__ void fill_gaps(const Shared& own, const Outputs& outputs,
+                                            unsigned number) const {
+    if constexpr (gaps) {
+      if (number >= unsigned(blocks)) return;
+      sync_team<writer_barrier, Writers::count>();  // all have read what was there
+      own.outputs(output, At(number), 0).template fill<Writers>();
+      fence_before_bulk_copies();
+      arrive(outputs.free());
     }
   }
 
@@ -209,17 +224,15 @@ struct PhaseStream {
       const At at(uniform(number));  // not before: while they multiply registers are few
       const Output out = own.outputs(output, at, 0);
       if (Problem::bias && new_channels) own.fill_bias(at);
-      // The outputs of before are read.
+      // The outputs of before are read, and gaps filled.
       if constexpr (apart) {
-        outputs.wait_free();
+        wait_for_barrier(outputs.free(), outputs.turn ^ (gaps ? 0 : 1));
       } else {
         wait_for_bulk_reads<0>();
       }
-      if (!apart || some_without_taps || (Problem::bias && new_channels)) {
-        sync_team<consumer_barrier, consumers>();
-      }
-      if constexpr (some_without_taps) {
-        out.fill(own.bias());
+      if (!apart || (Problem::bias && new_channels)) sync_team<consumer_barrier, consumers>();
+      if constexpr (gaps && !apart) {
+        out.fill();
         sync_team<consumer_barrier, consumers>();
       }
       const bool not_finite = Epilogue<Problem, Plan>::write(job, at, out, own.bias(), sums);
@@ -234,6 +247,7 @@ struct PhaseStream {
         outputs.advance();
       } else {
         out.store();
+        out.write_other_planes();
       }
       if (ends) break;
       new_channels = !stay;

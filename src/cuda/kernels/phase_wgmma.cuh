@@ -22,9 +22,6 @@ struct PhaseWgmma {
   static constexpr Index shared_bytes = tiling_of<Problem, Plan>().shared_bytes;
   static constexpr int stages = int(tiling_of<Problem, Plan>().stages);
   static constexpr int rounds = int(tiling_of<Problem, Plan>().rounds);
-  static constexpr bool some_without_taps =
-      tiling_of<Problem, Plan>().live_phases <
-      Problem::d.stride * Problem::h.stride * Problem::w.stride;
 
   const Stored* input;
   const unsigned* packed;
@@ -96,8 +93,8 @@ struct PhaseWgmma {
           // Now nothing reads the outputs that lie where these will.
           wait_for_bulk_reads<int(Plan::buffers) - 1>();
           __syncthreads();
-          if constexpr (some_without_taps) {
-            out.fill(own.bias());
+          if constexpr (tiling_of<Problem, Plan>().gaps) {
+            out.fill();
             __syncthreads();
           }
         }
@@ -112,6 +109,7 @@ struct PhaseWgmma {
         __syncthreads();
       }
       out.store();
+      out.write_other_planes();
       if (ends) break;
       new_channels = !coming.same_channels(at);
       number = next;

@@ -26,9 +26,9 @@ struct Place {
       return digit;
     };
     channel_block = take(tile.channel_blocks);
-    w = along<Problem::w>(take(tile.blocks_w), int(tile.plan.box_w));
-    h = along<Problem::h>(take(tile.blocks_h), int(tile.plan.box_h));
-    d = along<Problem::d>(take(tile.blocks_d), int(tile.plan.box_d));
+    w = along<Problem::w>(take(tile.blocks_w), int(tile.blocks_w), int(tile.plan.box_w));
+    h = along<Problem::h>(take(tile.blocks_h), int(tile.blocks_h), int(tile.plan.box_h));
+    d = along<Problem::d>(take(tile.blocks_d), int(tile.blocks_d), int(tile.plan.box_d));
     group = take(tile.group_blocks) * int(tile.plan.group_block);
     image = number;
   }
@@ -47,6 +47,20 @@ struct Place {
     }
   }
 
+  /// The planes of outputs along d that are staged: `Tiling::plane_step`.
+  struct Planes {
+    int first;  ///< an output, counted from `d.low`; the next ones are a step apart
+    int count;
+    int origin;  ///< the plane of the first cell's phase 0, counted from that one; not positive
+  };
+  __device__ __forceinline__ Planes planes() const {
+    constexpr int step = int(tiling_of<Problem, Plan>().plane_step);
+    if constexpr (step == 1) return {0, d.size, d.origin};
+    const int phase = d.origin + int(phases_of<Problem::d>().live_phase(0));
+    const int before = phase < 0 ? 1 : 0, first = phase + before * step;
+    return {first, first < d.size ? (d.size - 1 - first) / step + 1 : 0, -before};
+  }
+
   /// Whether a tile has the same weights and biases.
   __device__ __forceinline__ bool same_channels(const Place& other) const {
     return group == other.group && channel_block == other.channel_block;
@@ -54,14 +68,14 @@ struct Place {
 
  private:
   template <Axis axis>
-  static __device__ __forceinline__ Along along(int block, int box) {
+  static __device__ __forceinline__ Along along(int block, int blocks, int box) {
     constexpr Phases phases(axis);
     Along at;
     at.cell = int(phases.cell_begin()) + block * box;
     const int origin = at.cell * int(axis.stride) + int(axis.lead - axis.padding);
     at.low = origin > 0 ? origin : 0;
-    const int end = origin + box * int(axis.stride);
-    at.size = (end < int(axis.output()) ? end : int(axis.output())) - at.low;
+    const int end = origin + box * int(axis.stride), all = int(axis.output());
+    at.size = (block + 1 < blocks && end < all ? end : all) - at.low;
     at.origin = origin - at.low;
     return at;
   }

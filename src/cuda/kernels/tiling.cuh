@@ -53,6 +53,7 @@ struct TilePlan {
   Index slots = 0;          ///< warpgroups: pieces of weights there at a time; 0: all of a stage
   bool in_words = false;    ///< with slots, 32-bit elements: staged as they lie in memory
   Index part = 0;           ///< with slots: columns whose sums are in two parts at a time; 0: none
+  bool all_planes = false;  ///< outputs along d that have no taps are staged like others
 };
 
 /// Steps whose products are under way at the same time, and batches that follow which are like it.
@@ -125,6 +126,8 @@ struct Tiling {
 
   // Boxes along the axes, and tiles in all.
   Index blocks_d, blocks_h, blocks_w, tiles;
+  Index plane_step;  ///< of the planes of outputs along d one in so many has taps, and is staged
+  bool gaps;         ///< some outputs that are staged have no taps
 
   // Staged inputs: words, or with channels first the 16-bit elements of their channels. The first
   // one is the neighbour of the box's first cell with the largest shifts.
@@ -326,7 +329,10 @@ struct Tiling {
     in_h = q.box_h + h.reach();
     in_w = q.box_w + w.reach();
 
-    blocks_d = parts(d.cells(), q.box_d);
+    plane_step = d.live_count() == 1 && !q.all_planes ? p.d.stride : 1;
+    gaps = live_phases * plane_step < p.d.stride * p.h.stride * p.w.stride;
+    // The last block has the outputs of a last cell that has no taps.
+    blocks_d = parts(plane_step > 1 ? live_cells(p.d, d.cells()) : d.cells(), q.box_d);
     blocks_h = parts(h.cells(), q.box_h);
     blocks_w = parts(w.cells(), q.box_w);
     tiles = p.batch * group_blocks * channel_blocks * blocks_d * blocks_h * blocks_w;
@@ -381,15 +387,7 @@ struct Tiling {
     return rows_d == apart ? box_d * apart : through;
   }
   /// Those of a box along an axis; the last of all may have outputs without taps alone.
-  static PHASECONV_FUNCTION Index live_cells(const Axis& axis, Index box) {
-    const Phases phases(axis);
-    const Index last = phases.cell_end() - 1;
-    bool live = phases.cells() > box || box == 1;
-    for (Index n = 0; n < phases.live_count() && !live; ++n) {
-      live = phases.output(last, phases.live_phase(n)) < axis.output();
-    }
-    return live ? box : box - 1;
-  }
+  static PHASECONV_FUNCTION Index live_cells(const Axis& axis, Index box);
   /// Of tensor cores and of shared memory, for so many column tiles of 64 cells.
   static PHASECONV_FUNCTION Index instruction_cycles(Index tiles) {
     return most(4 * tiles, 16 + 2 * tiles);

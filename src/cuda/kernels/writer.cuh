@@ -22,17 +22,22 @@ struct Writer {
 
   Stored* output;              ///< the block's first one in memory
   Stored* staged;              ///< the same one in shared memory
+  const Stored* bias;          ///< of its first channel
   int channels;                ///< of this block
-  int size_d, size_h, size_w;  ///< outputs of this block along the axes
+  int size_d, size_h, size_w;  ///< outputs of this block along the axes that are staged
+  int first_plane, planes;     ///< of those along d the first one, of so many in all
 
-  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, int c, int d, int h,
-                                    int w)
+  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, const Stored* first_bias,
+                                    int c, int d, int h, int w, int plane, int all_planes)
       : output(first),
         staged(reinterpret_cast<Stored*>(shared) + beyond<tile_unit>(first)),
+        bias(first_bias),
         channels(c),
         size_d(d),
         size_h(h),
-        size_w(w) {}
+        size_w(w),
+        first_plane(plane),
+        planes(all_planes) {}
 
   static __device__ __forceinline__ int offset(int channel, int d, int h, int w) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
@@ -40,20 +45,52 @@ struct Writer {
   }
 
   /// The bias everywhere: what stays is right for phases without taps.
-  __device__ __forceinline__ void fill(const float* bias) const {
+  template <class Team = AllThreads<Plan>>
+  __device__ __forceinline__ void fill() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int count = int(tile.output_elements);
     if constexpr (!Problem::bias) {
       // What lies around the outputs does not matter.
       float4* const all = reinterpret_cast<float4*>(staged - beyond<tile_unit>(output));
-      for (int at = threadIdx.x; at < int(parts(count + tile_unit - 1, unit));
-           at += int(Plan::threads)) {
+      for (int at = Team::number(); at < int(parts(count + tile_unit - 1, unit));
+           at += Team::count) {
         all[at] = {0.0f, 0.0f, 0.0f, 0.0f};
       }
     } else {
-      for (int at = threadIdx.x; at < count; at += int(Plan::threads)) {
+      for (int at = Team::number(); at < count; at += Team::count) {
         const int channel = Problem::channels_last ? at % int(tile.y_w) : at / int(tile.y_c);
-        staged[at] = Element::rounded(channel < int(tile.out_c) ? bias[channel] : 0.0f);
+        if (channel < channels) staged[at] = without_taps(channel);
+      }
+    }
+  }
+
+  /// The bias in the planes along d that are not staged, straight to memory.
+  template <class Team = AllThreads<Plan>>
+  __device__ __forceinline__ void write_other_planes() const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    constexpr int step = int(tile.plane_step), axis_d = last ? 3 : 2;
+    if constexpr (step > 1) {
+      constexpr int runs_of_plane = all_runs / int(tile.out_d);
+      // Several at a time: nothing waits but for addresses.
+#pragma unroll 4
+      for (int number = Team::number() / 32; number < runs_of_plane * planes;
+           number += Team::count / 32) {
+        const int plane = number / runs_of_plane - first_plane;
+        if (plane % step == 0) continue;
+        int rest = number % runs_of_plane;
+        int length = size(merged) * int(to(merged));
+        Index memory = plane * (tile.to_d / step);
+        int channel = 0;
+#pragma unroll
+        for (int axis = merged + 1; axis < 4; ++axis) {
+          if (axis == axis_d) continue;
+          const int at = rest % extent(axis);
+          rest /= extent(axis);
+          if (at >= size(axis)) length = 0;
+          if (!last && axis == 3) channel = at;
+          memory += at * to(axis);
+        }
+        write_bias(output + memory, length, channel);
       }
     }
   }
@@ -75,6 +112,38 @@ struct Writer {
 
  private:
   static constexpr bool last = Problem::channels_last;
+
+  __device__ __forceinline__ Stored without_taps(int channel) const {
+    return Element::rounded(Problem::bias ? Element::value(__ldg(bias + channel)) : 0.0f);
+  }
+  /// A run of outputs by a warp: of one channel, or with channels last of all from there on.
+  __device__ __forceinline__ void write_bias(Stored* to, int length, int channel) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const int lane = threadIdx.x % 32;
+    if constexpr (last && Problem::bias) {
+#pragma unroll 1
+      for (int i = lane; i < length; i += 32) to[i] = without_taps(i % int(tile.to_w));
+    } else {
+      const Stored value = without_taps(channel);
+      const int head = int(least((unit - beyond<unit>(to)) % unit, length));
+      const int middle = (length - head) / unit;
+      union {
+        Stored element[unit];
+        uint4 all;
+      } row;
+#pragma unroll
+      for (int i = 0; i < unit; ++i) row.element[i] = value;
+      constexpr int turns = int(parts(tile.run, 32 * unit));
+#pragma unroll(turns <= 8 ? turns : 4)
+      for (int turn = 0; turn < turns; ++turn) {
+        const int i = turn * 32 + lane;
+        if (i < middle) reinterpret_cast<uint4*>(to + head)[i] = row.all;
+      }
+      if (lane < head) to[lane] = value;
+      const int end = head + middle * unit;
+      if (lane < length - end) to[end + lane] = value;
+    }
+  }
 
   /// Outputs of the block along an axis, its stride in memory and as staged; axis 0 is the inner
   /// one.
