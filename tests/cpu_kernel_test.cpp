@@ -34,6 +34,7 @@ constexpr Shape shapes[] = {
     {"ic4,oc4,g4,i3x5x17,k4,s2,p1", "depthwise"},
     {"n2,ic37,oc37,g37,i3x4x5,k3,s2,p1,op1,bias", "depthwise, with a rest of channels"},
     {"ic9,oc9,g9,i7x8,k3,s2,d3,p2", "depthwise, dilated"},
+    {"ic2,oc2,g2,i3x23x37,k3x4x3,s2,p1,bias", "depthwise, lines for register tiles of two heights"},
     {"ic130,oc130,g130,i21,k16,s8,p4", "depthwise, more channels than one task takes"},
     {"ic12,oc12,g4,i4x9,k3,s2,p1,bias", "three channels a group"},
     {"ic3,oc9,i4x5x6,k2,s2", "kernel = stride"},

@@ -293,14 +293,21 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
   // Of one row of outputs, and one tap along d and h. A single multiply-add a tap waits for none.
   double tiles = 0, multiply_adds = 0;
   const double least = t.depth > 1 ? rows_latency : 0, each = 1 / machine.fmas_per_cycle;
-  for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
-    for_shares(ceil_div(t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
-      const double sums = each * real(a * b), single = each * real(a);
-      const double loads = (t.depth > 1 ? 2.9 : 1.2) * each * real(b);
-      multiply_adds += real(na * nb) * (both * std::max({2 * sums, 2 * single + loads, least}) +
-                                        alone * std::max({sums, single + loads, least}));
-      tiles += real(na * nb);
-    });
+  const auto add = [&](Index rows, Index vectors, double count) {
+    const double sums = each * real(rows * vectors);
+    const double single = each * (t.line_rows() ? 1 : real(rows));
+    const double loads = (t.depth > 1 ? 2.9 : 1.2) * (t.line_rows() ? sums : each * real(vectors));
+    multiply_adds += count * (both * std::max({2 * sums, 2 * single + loads, least}) +
+                              alone * std::max({sums, single + loads, least}));
+    tiles += count;
+  };
+  for_shares(ceil_div(t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
+    if (t.line_rows()) {
+      for_shares(t.box[1], t.row_tile,
+                 [&](Index a, Index na) { add(a, b, real(na * nb) / real(t.box[1])); });
+    } else {
+      for_tiles(t.block, t.row_tile, [&](Index a, Index na) { add(a, b, real(na * nb)); });
+    }
   });
   const double boxes = real(problem.batch * t.groups * t.blocks * t.boxes[2]);
   const double rows = boxes * real(problem.axes[0].output() * problem.axes[1].output());

@@ -44,10 +44,9 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
 
 /// Of the families that interleave two phases in registers, so that a tile has `cells` along w.
 std::vector<Plan> interleaved(const char* family, const Problem& problem, const Machine& machine,
-                              Index cells) {
+                              Index most_rows, Index cells) {
   std::vector<Plan> list;
-  const Index most_rows = std::min<Index>(max_rows, problem.out_channels_per_group());
-  for (Index rows = 1; rows <= most_rows; ++rows) {
+  for (Index rows = 1; rows <= std::min<Index>(max_rows, most_rows); ++rows) {
     Index vectors = std::min<Index>(max_vectors, ceil_div(cells, machine.vector_lanes));
     while (vectors > 0 && !fits_rows(rows, vectors, machine.registers)) --vectors;
     if (vectors == 0) break;
@@ -64,12 +63,16 @@ std::vector<Plan> interleaved(const char* family, const Problem& problem, const 
 
 std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
   if (!pairs_refusal(problem, machine.vector_lanes).empty()) return {};
-  return interleaved("pairs", problem, machine, problem.axes[1].input * problem.axes[2].input);
+  return interleaved("pairs", problem, machine, problem.out_channels_per_group(),
+                     problem.axes[1].input * problem.axes[2].input);
 }
 
 std::vector<Plan> row_plans(const Problem& problem, const Machine& machine) {
   if (!rows_refusal(problem).empty()) return {};
-  return interleaved("rows", problem, machine, ceil_div(problem.axes[2].output(), Index{2}));
+  const Index channels = problem.out_channels_per_group();
+  const bool lines = channels == 1 && problem.in_channels_per_group() == 1;
+  const Index rows = lines ? problem.phases()[1].cells() : channels;
+  return interleaved("rows", problem, machine, rows, ceil_div(problem.axes[2].output(), Index{2}));
 }
 
 /// Of the families that stage a box at once.

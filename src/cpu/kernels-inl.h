@@ -33,8 +33,9 @@ HWY_INLINE void KeepInRegister([[maybe_unused]] Vector& v) {
 
 /// What a kernel is made for: any product; one whose rows' scalars lie side by side, so that one
 /// address serves all of them; one of depth 1, whose taps are too short for a loop in them (2 x 4
-/// sums: 9.9 to 6.4 cycles a tap); and that with a scalar for every column.
-enum class Kind { any, adjacent, single, elementwise };
+/// sums: 9.9 to 6.4 cycles a tap); that with a scalar for every column; and that with both phases
+/// along w and lines of cells in the rows, whose vectors are their own and scalars the same.
+enum class Kind { any, adjacent, single, elementwise, lines };
 
 /// Cells are rows of a tile and channels its columns; here each channel's cells go side by side.
 template <int kRows, int kVectors>
@@ -191,6 +192,22 @@ HWY_INLINE void MultiplyRowTap(const RowProduct& p, const RowTap& tap, Index beg
   const float* weights[2];
 #pragma GCC unroll 2
   for (int r = kFirst; r <= kLast; ++r) weights[r] = p.weights + (tap.weight[r] + begin) * p.width;
+  if constexpr (kKind == Kind::lines) {
+    Vector s[2];
+#pragma GCC unroll 2
+    for (int r = kFirst; r <= kLast; ++r) s[r] = hn::Set(f, *weights[r]);
+#pragma GCC unroll 8
+    for (int a = 0; a < kRows; ++a) {
+#pragma GCC unroll 8
+      for (int b = 0; b < kVectors; ++b) {
+        Vector v = hn::LoadU(f, vectors + a * p.vector_line + b * kLanes);
+        if constexpr (kFirst < kLast) KeepInRegister(v);
+#pragma GCC unroll 2
+        for (int r = kFirst; r <= kLast; ++r) sum[r][a][b] = hn::MulAdd(s[r], v, sum[r][a][b]);
+      }
+    }
+    return;
+  }
   if constexpr (kKind == Kind::single) depth = 1;
 #pragma GCC unroll 2
   for (Index i = 0, at = 0; i < depth; ++i, at += p.width, vectors += p.vector_next) {
@@ -236,11 +253,13 @@ template <Kind kKind, int kRows, int kVectors>
 HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, float* all_to,
                                 Index room) {
   const Floats f;
+  constexpr bool kLines = kKind == Kind::lines;
   Vector sum[2][kRows][kVectors];
 #pragma GCC unroll 8
   for (int a = 0; a < kRows; ++a) {
+    const Vector start = hn::Set(f, p.starts[kLines ? 0 : a]);
 #pragma GCC unroll 8
-    for (int b = 0; b < kVectors; ++b) sum[0][a][b] = sum[1][a][b] = hn::Set(f, p.starts[a]);
+    for (int b = 0; b < kVectors; ++b) sum[0][a][b] = sum[1][a][b] = start;
   }
   for (Index i = 0; i < p.depth; i += p.depth_at_once) {
     const Index depth = std::min(p.depth_at_once, p.depth - i);
@@ -257,7 +276,7 @@ HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, f
   const bool whole = p.places == nullptr && room >= 2 * kVectors * kLanes;
 #pragma GCC unroll 8
   for (int a = 0; a < kRows; ++a) {
-    float* const to = all_to + a * p.to_row;
+    float* const to = all_to + a * (kLines ? p.to_line : p.to_row);
 #pragma GCC unroll 8
     for (int b = 0; b < kVectors; ++b) {
       Vector out[2];
@@ -285,7 +304,7 @@ HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, f
 
 template <Kind kKind, int kRows, int kVectors>
 void MultiplyRowTile(const RowProduct& p) {
-  for (Index line = 0; line < p.lines; ++line) {
+  for (Index line = 0; line < p.lines; line += kKind == Kind::lines ? kRows : 1) {
     const float* const vectors = p.vectors + line * p.vector_line;
     float* const to = p.to + line * p.to_line;
     for (Index n = 0; n < p.repeats; ++n) {
@@ -354,14 +373,15 @@ inline double Burn(Index repeats, float* result) {
 }
 
 constexpr Kernels MakeKernels(const char* target) {
-  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},      {},     {},         {},   {},
-            {},     &Load,      &Store, &Write,     &Stream, &Flush, &Transpose, &Burn};
+  Kernels k{target, HWY_TARGET, kLanes, kRegisters, {},     {},      {},     {},         {},
+            {},     {},         &Load,  &Store,     &Write, &Stream, &Flush, &Transpose, &Burn};
   FillTable<Kind::any>(k.multiply, std::make_integer_sequence<int, max_rows>());
   FillTable<Kind::adjacent>(k.multiply_adjacent, std::make_integer_sequence<int, most_rows>());
   FillTable<Kind::single>(k.multiply_single, std::make_integer_sequence<int, max_rows>());
   FillTable<Kind::elementwise>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
   FillRows<Kind::any>(k.multiply_rows, std::make_integer_sequence<int, max_rows>());
   FillRows<Kind::single>(k.multiply_rows_single, std::make_integer_sequence<int, max_rows>());
+  FillRows<Kind::lines>(k.multiply_lines, std::make_integer_sequence<int, max_rows>());
   return k;
 }
 

@@ -88,6 +88,7 @@ struct RowProduct {
   // The same again `repeats` times along the row, and all of it for `lines` rows, each time this
   // much further on.
   Index repeats = 1, vector_repeat = 0, to_repeat = 0;
+  // The rows a of `Kernels::multiply_lines` are these lines, whole tiles of them.
   Index lines = 1, vector_line = 0, to_line = 0;
 };
 using MultiplyRows = void (*)(const RowProduct&);
@@ -151,6 +152,7 @@ struct Kernels {
   MultiplyTable multiply_elementwise;
   MultiplyRowsTable multiply_rows;
   MultiplyRowsTable multiply_rows_single;  ///< for depth 1
+  MultiplyRowsTable multiply_lines;        ///< for depth 1 and one channel
 
   /// Reads elements of `type` as operands: tf32 is rounded.
   void (*load)(DataType type, const void* from, float* to, const Runs& runs);

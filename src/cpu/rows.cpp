@@ -174,13 +174,10 @@ class RowsWorker {
     const auto at = static_cast<std::size_t>(phase);
     product.taps = taps.data() + taps_begin[at];
     product.tap_count = static_cast<Index>(taps_begin[at + 1] - taps_begin[at]);
-    product.lines = lines;
-    const auto& table = t.depth == 1 ? k.multiply_rows_single : k.multiply_rows;
     for (const Share& share : shares) {
       if (share.count == 0) continue;
       const Index first = share.first * t.vector_lanes;
       const Index position = cell * staged.row + first;
-      product.vectors = staged.data + position;
       product.room = width - 2 * first;
       product.repeats = share.count;
       product.vector_repeat = share.size * t.vector_lanes;
@@ -189,16 +186,36 @@ class RowsWorker {
         product.weights = some.weights;
         product.width = some.width;
         product.starts = some.starts;
-        product.to = some.sums + to + 2 * first;
-        if (finite || staged.inside) {
-          table[some.count - 1][share.size - 1](product);
-        } else {
-          multiply_inside(some.count, position);
+        float* const sums = some.sums + to + 2 * first;
+        if (!t.line_rows()) {
+          multiply(position, sums, lines, some.count, share.size);
+          continue;
         }
-        ahead.worked(2 * some.count * share.size * share.count * lines * product.tap_count *
-                     t.depth);
+        for (const Share& down : equal_shares(lines, t.row_tile)) {
+          if (down.count == 0) continue;
+          multiply(position + down.first * product.vector_line, sums + down.first * product.to_line,
+                   down.size * down.count, down.size, share.size);
+        }
       }
     }
+  }
+
+  /// `lines` lines in register tiles of so many rows, which are channels or lines, and vectors.
+  void multiply(Index position, float* to, Index lines, Index rows, Index vectors) {
+    const auto& table = t.line_rows()  ? k.multiply_lines
+                        : t.depth == 1 ? k.multiply_rows_single
+                                       : k.multiply_rows;
+    const Index rows_of_line = t.line_rows() ? 1 : rows;
+    product.vectors = staged.data + position;
+    product.to = to;
+    product.lines = lines;
+    if (finite || staged.inside) {
+      table[rows - 1][vectors - 1](product);
+    } else {
+      multiply_inside(rows_of_line, position);
+    }
+    ahead.worked(2 * rows_of_line * vectors * product.repeats * lines * product.tap_count *
+                 t.depth);
   }
 
   /// For weights with Inf or NaN at the ends of the input: leaves out what lies outside of it.

@@ -76,7 +76,7 @@ struct Tiling {
   bool staged;         ///< or the input is read as it lies
   bool staged_planes;  ///< each channel's positions lie together, not each position's channels
   Index vector_lanes;
-  Index row_tile;     ///< register tile: rows (channels or phases along w, or else cells)
+  Index row_tile;     ///< register tile: rows (channels, phases along w or lines, or else cells)
   Index vector_tile;  ///< register tile: vectors of columns (of cells, or else of channels)
   bool input_first, output_first;  ///< layout in memory: w contiguous, not the channels
 
@@ -87,6 +87,8 @@ struct Tiling {
 
   bool taps_w_first;
   bool phase_rows() const { return taps_w_first && lanes == Lanes::cells; }
+  /// Path::rows, depthwise: the rows of a register tile are lines of cells, for want of channels.
+  bool line_rows() const { return path == Path::rows && channels == 1 && depth == 1; }
   /// Whether the input of a whole box is staged at once.
   bool at_once() const { return path == Path::straight || path == Path::turned; }
 
