@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "cpu/conversions-inl.h"
+#include "cpu/row-products-inl.h"
 #include "cpu/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -23,19 +24,10 @@ constexpr Index kRegisters =
 
 // ------------------------------------------------------------------------------------- multiply
 
-/// Keeps GCC from loading a vector again for each of its uses: loads that cross a cache line count
-/// twice, and then they are the bound.
-HWY_INLINE void KeepInRegister([[maybe_unused]] Vector& v) {
-#if HWY_ARCH_X86 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
-  asm("" : "+v"(v.raw));
-#endif
-}
-
 /// What a kernel is made for: any product; one whose rows' scalars lie side by side, so that one
 /// address serves all of them; one of depth 1, whose taps are too short for a loop in them (2 x 4
-/// sums: 9.9 to 6.4 cycles a tap); that with a scalar for every column; and that with both phases
-/// along w and lines of cells in the rows, whose vectors are their own and scalars the same.
-enum class Kind { any, adjacent, single, elementwise, lines };
+/// sums: 9.9 to 6.4 cycles a tap); and that with a scalar for every column.
+enum class Kind { any, adjacent, single, elementwise };
 
 /// Cells are rows of a tile and channels its columns; here each channel's cells go side by side.
 template <int kRows, int kVectors>
@@ -183,137 +175,6 @@ void MultiplyTile(const Product& p) {
   }
 }
 
-/// One tap of both phases, or of one of them: kFirst to kLast.
-template <Kind kKind, int kFirst, int kLast, int kRows, int kVectors>
-HWY_INLINE void MultiplyRowTap(const RowProduct& p, const RowTap& tap, Index begin, Index depth,
-                               const float* all_vectors, Vector (&sum)[2][kRows][kVectors]) {
-  const Floats f;
-  const float* vectors = all_vectors + tap.vector + begin * p.vector_next;
-  const float* weights[2];
-#pragma GCC unroll 2
-  for (int r = kFirst; r <= kLast; ++r) weights[r] = p.weights + (tap.weight[r] + begin) * p.width;
-  if constexpr (kKind == Kind::lines) {
-    Vector s[2];
-#pragma GCC unroll 2
-    for (int r = kFirst; r <= kLast; ++r) s[r] = hn::Set(f, *weights[r]);
-#pragma GCC unroll 8
-    for (int a = 0; a < kRows; ++a) {
-#pragma GCC unroll 8
-      for (int b = 0; b < kVectors; ++b) {
-        Vector v = hn::LoadU(f, vectors + a * p.vector_line + b * kLanes);
-        if constexpr (kFirst < kLast) KeepInRegister(v);
-#pragma GCC unroll 2
-        for (int r = kFirst; r <= kLast; ++r) sum[r][a][b] = hn::MulAdd(s[r], v, sum[r][a][b]);
-      }
-    }
-    return;
-  }
-  if constexpr (kKind == Kind::single) depth = 1;
-#pragma GCC unroll 2
-  for (Index i = 0, at = 0; i < depth; ++i, at += p.width, vectors += p.vector_next) {
-    Vector v[kVectors];
-#pragma GCC unroll 8
-    for (int b = 0; b < kVectors; ++b) {
-      v[b] = hn::LoadU(f, vectors + b * kLanes);
-      if constexpr (kRows > 1 || kFirst < kLast) KeepInRegister(v[b]);
-    }
-#pragma GCC unroll 2
-    for (int r = kFirst; r <= kLast; ++r) {
-#pragma GCC unroll 8
-      for (int a = 0; a < kRows; ++a) {
-        const Vector s = hn::Set(f, weights[r][at + a]);
-#pragma GCC unroll 8
-        for (int b = 0; b < kVectors; ++b) sum[r][a][b] = hn::MulAdd(s, v[b], sum[r][a][b]);
-      }
-    }
-  }
-}
-
-#if HWY_TARGET != HWY_SCALAR
-/// The first `count` lanes, fewer than all, by halves: masked stores are slow on some processors.
-template <class D>
-HWY_INLINE void StoreSome(D, hn::Vec<D> v, Index count, float* to) {
-  if constexpr (hn::MaxLanes(D()) > 1) {
-    const hn::Half<D> half;
-    constexpr auto lanes = static_cast<Index>(hn::MaxLanes(hn::Half<D>()));
-    if (count < lanes) {
-      StoreSome(half, hn::LowerHalf(half, v), count, to);
-    } else {
-      hn::StoreU(hn::LowerHalf(half, v), half, to);
-      StoreSome(half, hn::UpperHalf(half, v), count - lanes, to + lanes);
-    }
-  }
-}
-#else
-template <class D>
-HWY_INLINE void StoreSome(D, hn::Vec<D>, Index, float*) {}  // a vector is all or nothing
-#endif
-
-template <Kind kKind, int kRows, int kVectors>
-HWY_INLINE void MultiplyRowOnce(const RowProduct& p, const float* all_vectors, float* all_to,
-                                Index room) {
-  const Floats f;
-  constexpr bool kLines = kKind == Kind::lines;
-  Vector sum[2][kRows][kVectors];
-#pragma GCC unroll 8
-  for (int a = 0; a < kRows; ++a) {
-    const Vector start = hn::Set(f, p.starts[kLines ? 0 : a]);
-#pragma GCC unroll 8
-    for (int b = 0; b < kVectors; ++b) sum[0][a][b] = sum[1][a][b] = start;
-  }
-  for (Index i = 0; i < p.depth; i += p.depth_at_once) {
-    const Index depth = std::min(p.depth_at_once, p.depth - i);
-    for (const RowTap* tap = p.taps; tap != p.taps + p.tap_count; ++tap) {
-      if (tap->weight[0] >= 0 && tap->weight[1] >= 0) [[likely]] {
-        MultiplyRowTap<kKind, 0, 1, kRows, kVectors>(p, *tap, i, depth, all_vectors, sum);
-      } else if (tap->weight[0] >= 0) {
-        MultiplyRowTap<kKind, 0, 0, kRows, kVectors>(p, *tap, i, depth, all_vectors, sum);
-      } else {
-        MultiplyRowTap<kKind, 1, 1, kRows, kVectors>(p, *tap, i, depth, all_vectors, sum);
-      }
-    }
-  }
-  const bool whole = p.places == nullptr && room >= 2 * kVectors * kLanes;
-#pragma GCC unroll 8
-  for (int a = 0; a < kRows; ++a) {
-    float* const to = all_to + a * (kLines ? p.to_line : p.to_row);
-#pragma GCC unroll 8
-    for (int b = 0; b < kVectors; ++b) {
-      Vector out[2];
-      InterleaveTwo(sum[0][a][b], sum[1][a][b], out[0], out[1]);
-#pragma GCC unroll 2
-      for (int n = 0; n < 2; ++n) {
-        const Index beside = (2 * b + n) * kLanes;
-        if (whole) {
-          hn::StoreU(out[n], f, to + beside);
-          continue;
-        }
-        const Index place = p.places == nullptr ? beside : p.places[2 * b + n];
-        if (place < 0 || place >= room) continue;
-        if (p.stream) {
-          hn::Stream(out[n], f, to + place);
-        } else if (place + kLanes <= room) [[likely]] {
-          hn::StoreU(out[n], f, to + place);
-        } else {
-          StoreSome(f, out[n], room - place, to + place);
-        }
-      }
-    }
-  }
-}
-
-template <Kind kKind, int kRows, int kVectors>
-void MultiplyRowTile(const RowProduct& p) {
-  for (Index line = 0; line < p.lines; line += kKind == Kind::lines ? kRows : 1) {
-    const float* const vectors = p.vectors + line * p.vector_line;
-    float* const to = p.to + line * p.to_line;
-    for (Index n = 0; n < p.repeats; ++n) {
-      MultiplyRowOnce<kKind, kRows, kVectors>(p, vectors + n * p.vector_repeat,
-                                              to + n * p.to_repeat, p.room - n * p.to_repeat);
-    }
-  }
-}
-
 template <Kind kKind, int kRows, int kVectors>
 constexpr Multiply MultiplyIfFits() {
   if constexpr (kKind == Kind::adjacent ? fits_adjacent(kRows, kVectors, kRegisters)
@@ -334,7 +195,7 @@ constexpr void FillTable(Table& table, std::integer_sequence<int, kRows...>) {
   (FillRow<kKind, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
 }
 
-template <Kind kKind, int kRows, int kVectors>
+template <RowKind kKind, int kRows, int kVectors>
 constexpr MultiplyRows MultiplyRowsIfFits() {
   if constexpr (fits_rows(kRows, kVectors, kRegisters)) {
     return &MultiplyRowTile<kKind, kRows, kVectors>;
@@ -343,12 +204,12 @@ constexpr MultiplyRows MultiplyRowsIfFits() {
   }
 }
 
-template <Kind kKind, int kRows, int... kVectors>
+template <RowKind kKind, int kRows, int... kVectors>
 constexpr void FillRowsRow(MultiplyRowsTable& table, std::integer_sequence<int, kVectors...>) {
   ((table[kRows][kVectors] = MultiplyRowsIfFits<kKind, kRows + 1, kVectors + 1>()), ...);
 }
 
-template <Kind kKind, int... kRows>
+template <RowKind kKind, int... kRows>
 constexpr void FillRows(MultiplyRowsTable& table, std::integer_sequence<int, kRows...>) {
   (FillRowsRow<kKind, kRows>(table, std::make_integer_sequence<int, max_vectors>()), ...);
 }
@@ -379,9 +240,9 @@ constexpr Kernels MakeKernels(const char* target) {
   FillTable<Kind::adjacent>(k.multiply_adjacent, std::make_integer_sequence<int, most_rows>());
   FillTable<Kind::single>(k.multiply_single, std::make_integer_sequence<int, max_rows>());
   FillTable<Kind::elementwise>(k.multiply_elementwise, std::make_integer_sequence<int, max_rows>());
-  FillRows<Kind::any>(k.multiply_rows, std::make_integer_sequence<int, max_rows>());
-  FillRows<Kind::single>(k.multiply_rows_single, std::make_integer_sequence<int, max_rows>());
-  FillRows<Kind::lines>(k.multiply_lines, std::make_integer_sequence<int, max_rows>());
+  FillRows<RowKind::any>(k.multiply_rows, std::make_integer_sequence<int, max_rows>());
+  FillRows<RowKind::single>(k.multiply_rows_single, std::make_integer_sequence<int, max_rows>());
+  FillRows<RowKind::lines>(k.multiply_lines, std::make_integer_sequence<int, max_rows>());
   return k;
 }
 

@@ -24,6 +24,14 @@ using Vector = hn::Vec<Floats>;
 
 constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(Floats()));
 
+/// Keeps GCC from loading a vector again for each of its uses: loads that cross a cache line count
+/// twice, and then they are the bound.
+HWY_INLINE void KeepInRegister([[maybe_unused]] Vector& v) {
+#if HWY_ARCH_X86 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
+  asm("" : "+v"(v.raw));
+#endif
+}
+
 // ------------------------------------------------------------------------------- interleaved rows
 
 /// Highway interleaves within blocks of four; so block k gets the pairs k of either half first.
