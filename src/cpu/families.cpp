@@ -44,11 +44,11 @@ std::vector<Plan> plans(const Problem& problem, const Machine& machine) {
 
 /// Of the families that interleave two phases in registers, so that a tile has `cells` along w.
 std::vector<Plan> interleaved(const char* family, const Problem& problem, const Machine& machine,
-                              Index most_rows, Index cells) {
+                              bool (*fit)(Index, Index, Index), Index most_rows, Index cells) {
   std::vector<Plan> list;
   for (Index rows = 1; rows <= std::min<Index>(max_rows, most_rows); ++rows) {
     Index vectors = std::min<Index>(max_vectors, ceil_div(cells, machine.vector_lanes));
-    while (vectors > 0 && !fits_rows(rows, vectors, machine.registers)) --vectors;
+    while (vectors > 0 && !fit(rows, vectors, machine.registers)) --vectors;
     if (vectors == 0) break;
     Plan plan;
     plan.family = family;
@@ -63,16 +63,16 @@ std::vector<Plan> interleaved(const char* family, const Problem& problem, const 
 
 std::vector<Plan> pair_plans(const Problem& problem, const Machine& machine) {
   if (!pairs_refusal(problem, machine.vector_lanes).empty()) return {};
-  return interleaved("pairs", problem, machine, problem.out_channels_per_group(),
+  return interleaved("pairs", problem, machine, fits_rows, problem.out_channels_per_group(),
                      problem.axes[1].input * problem.axes[2].input);
 }
 
 std::vector<Plan> row_plans(const Problem& problem, const Machine& machine) {
   if (!rows_refusal(problem).empty()) return {};
-  const Index channels = problem.out_channels_per_group();
-  const bool lines = channels == 1 && problem.in_channels_per_group() == 1;
-  const Index rows = lines ? problem.phases()[1].cells() : channels;
-  return interleaved("rows", problem, machine, rows, ceil_div(problem.axes[2].output(), Index{2}));
+  const bool lines = depthwise(problem);
+  const Index rows = lines ? problem.phases()[1].cells() : problem.out_channels_per_group();
+  return interleaved("rows", problem, machine, lines ? fits_lines : fits_rows, rows,
+                     ceil_div(problem.axes[2].output(), Index{2}));
 }
 
 /// Of the families that stage a box at once.
@@ -118,23 +118,22 @@ std::string refusal_of(const Problem& problem, const Machine& machine, const Pla
   return fit(plan.cell_tile, plan.channel_tile, machine.registers) ? "" : too_many_sums(machine);
 }
 
-std::string refusal_of_interleaved(std::string reason, const Machine& machine, const Plan& plan) {
-  if (!reason.empty()) return reason;
-  const bool fit = fits_rows(plan.channel_tile, plan.cell_tile, machine.registers);
-  return fit ? "" : too_many_sums(machine);
-}
-
 std::string refusal_of_pairs(const Problem& problem, const Machine& machine, const Plan& plan) {
-  return refusal_of_interleaved(pairs_refusal(problem, machine.vector_lanes), machine, plan);
+  if (std::string reason = pairs_refusal(problem, machine.vector_lanes); !reason.empty()) {
+    return reason;
+  }
+  return fits_rows(plan.channel_tile, plan.cell_tile, machine.registers) ? ""
+                                                                         : too_many_sums(machine);
 }
 
 std::string refusal_of_rows(const Problem& problem, const Machine& machine, const Plan& plan) {
-  return refusal_of_interleaved(rows_refusal(problem), machine, plan);
+  if (std::string reason = rows_refusal(problem); !reason.empty()) return reason;
+  const auto fit = depthwise(problem) ? fits_lines : fits_rows;
+  return fit(plan.channel_tile, plan.cell_tile, machine.registers) ? "" : too_many_sums(machine);
 }
 
 std::string refusal(const Problem& problem, const Machine& machine, const Plan& plan) {
-  if (plan.family == "groups" &&
-      (problem.in_channels_per_group() != 1 || problem.out_channels_per_group() != 1)) {
+  if (plan.family == "groups" && !depthwise(problem)) {
     return "it needs one input and one output channel in every group";
   }
   if (fits(plan.channel_tile, plan.cell_tile, machine.registers) ||

@@ -197,7 +197,8 @@ constexpr void FillTable(Table& table, std::integer_sequence<int, kRows...>) {
 
 template <RowKind kKind, int kRows, int kVectors>
 constexpr MultiplyRows MultiplyRowsIfFits() {
-  if constexpr (fits_rows(kRows, kVectors, kRegisters)) {
+  if constexpr (kKind == RowKind::lines ? fits_lines(kRows, kVectors, kRegisters)
+                                        : fits_rows(kRows, kVectors, kRegisters)) {
     return &MultiplyRowTile<kKind, kRows, kVectors>;
   } else {
     return nullptr;

@@ -112,6 +112,11 @@ constexpr bool fits_rows(Index rows, Index vectors, Index registers) {
   return 2 * rows * vectors + vectors + 1 <= registers;
 }
 
+/// The same with lines in the rows: the scalars of a tap, and one vector.
+constexpr bool fits_lines(Index rows, Index vectors, Index registers) {
+  return 2 * rows * vectors + 3 <= registers;
+}
+
 /// [rows - 1][vectors - 1]; null where it does not fit.
 using MultiplyTable = Multiply[max_rows][max_vectors];
 using MultiplyAdjacentTable = Multiply[most_rows][max_vectors];

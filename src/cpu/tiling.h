@@ -54,6 +54,11 @@ inline bool taps_w_first(const Problem& problem) {
   return problem.out_channels_per_group() == 1 && problem.axes[2].dilation == 1;
 }
 
+/// Whether every channel is a group of its own.
+inline bool depthwise(const Problem& problem) {
+  return problem.in_channels_per_group() == 1 && problem.out_channels_per_group() == 1;
+}
+
 /// Whether every output is a product of one tap: it has no zeros around it and none beside it.
 inline bool kernel_is_stride(const Problem& problem) {
   for (const Axis& axis : problem.axes) {
@@ -88,7 +93,7 @@ struct Tiling {
   bool taps_w_first;
   bool phase_rows() const { return taps_w_first && lanes == Lanes::cells; }
   /// Path::rows, depthwise: the rows of a register tile are lines of cells, for want of channels.
-  bool line_rows() const { return path == Path::rows && channels == 1 && depth == 1; }
+  bool line_rows() const { return path == Path::rows && depthwise(problem); }
   /// Whether the input of a whole box is staged at once.
   bool at_once() const { return path == Path::straight || path == Path::turned; }
 
