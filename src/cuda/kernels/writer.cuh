@@ -90,7 +90,7 @@ struct Writer {
           if (!last && axis == 3) channel = at;
           memory += at * to(axis);
         }
-        write_bias(output + memory, length, channel);
+        if (length > 0) write_bias(output + memory, length, channel);  // or there is no bias
       }
     }
   }
