@@ -2108,17 +2108,23 @@ struct Writer {
   int size_d, size_h, size_w;  ///< outputs of this block along the axes that are staged
   int first_plane, planes;     ///< of those along d the first one, of so many in all
 
-  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, const Stored* first_bias,
-                                    int c, int d, int h, int w, int plane, int all_planes)
-      : output(first),
-        staged(reinterpret_cast<Stored*>(shared) + beyond<tile_unit>(first)),
-        bias(first_bias),
-        channels(c),
-        size_d(d),
-        size_h(h),
-        size_w(w),
-        first_plane(plane),
-        planes(all_planes) {}
+  /// Of a tile, from all outputs and biases, and what there is of shared memory for them.
+  __device__ __forceinline__ Writer(Stored* outputs, const Stored* biases, unsigned char* shared,
+                                    const Place<Problem, Plan>& at)
+      : bias(biases + at.first_channel()),
+        channels(at.channels()),
+        size_h(at.h.size),
+        size_w(at.w.size),
+        planes(at.d.size) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const auto own = at.planes();
+    size_d = own.count;
+    first_plane = own.first;
+    output = outputs + at.image * tile.to_batch + at.first_channel() * tile.to_c +
+             (at.d.low + own.first) * (tile.to_d / tile.plane_step) + at.h.low * tile.to_h +
+             at.w.low * tile.to_w;
+    staged = reinterpret_cast<Stored*>(shared) + beyond<tile_unit>(output);
+  }
 
   static __device__ __forceinline__ int offset(int channel, int d, int h, int w) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
@@ -2171,7 +2177,7 @@ struct Writer {
           if (!last && axis == 3) channel = at;
           memory += at * to(axis);
         }
-        write_bias(output + memory, length, channel);
+        if (length > 0) write_bias(output + memory, length, channel);  // or there is no bias
       }
     }
   }
@@ -2666,14 +2672,9 @@ struct Block {
   /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
   __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const auto planes = at.planes();
     return Output(
-        output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
-            (at.d.low + planes.first) * (tile.to_d / tile.plane_step) + at.h.low * tile.to_h +
-            at.w.low * tile.to_w,
-        shared + tile.output_at + turn % unsigned(tile.output_buffers) * tile.output_bytes,
-        bias_in_memory + at.first_channel(), at.channels(), planes.count, at.h.size, at.w.size,
-        planes.first, at.d.size);
+        output, bias_in_memory,
+        shared + tile.output_at + turn % unsigned(tile.output_buffers) * tile.output_bytes, at);
   }
 
   static constexpr int sweeps_listed =

@@ -58,14 +58,9 @@ struct Block {
   /// Where the outputs of a tile are gathered, of the `turn`-th that this block computes.
   __device__ __forceinline__ Output outputs(Stored* output, const At& at, unsigned turn) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const auto planes = at.planes();
     return Output(
-        output + at.image * tile.to_batch + at.first_channel() * tile.to_c +
-            (at.d.low + planes.first) * (tile.to_d / tile.plane_step) + at.h.low * tile.to_h +
-            at.w.low * tile.to_w,
-        shared + tile.output_at + turn % unsigned(tile.output_buffers) * tile.output_bytes,
-        bias_in_memory + at.first_channel(), at.channels(), planes.count, at.h.size, at.w.size,
-        planes.first, at.d.size);
+        output, bias_in_memory,
+        shared + tile.output_at + turn % unsigned(tile.output_buffers) * tile.output_bytes, at);
   }
 
   static constexpr int sweeps_listed =

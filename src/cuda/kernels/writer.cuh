@@ -27,17 +27,23 @@ struct Writer {
   int size_d, size_h, size_w;  ///< outputs of this block along the axes that are staged
   int first_plane, planes;     ///< of those along d the first one, of so many in all
 
-  __device__ __forceinline__ Writer(Stored* first, unsigned char* shared, const Stored* first_bias,
-                                    int c, int d, int h, int w, int plane, int all_planes)
-      : output(first),
-        staged(reinterpret_cast<Stored*>(shared) + beyond<tile_unit>(first)),
-        bias(first_bias),
-        channels(c),
-        size_d(d),
-        size_h(h),
-        size_w(w),
-        first_plane(plane),
-        planes(all_planes) {}
+  /// Of a tile, from all outputs and biases, and what there is of shared memory for them.
+  __device__ __forceinline__ Writer(Stored* outputs, const Stored* biases, unsigned char* shared,
+                                    const Place<Problem, Plan>& at)
+      : bias(biases + at.first_channel()),
+        channels(at.channels()),
+        size_h(at.h.size),
+        size_w(at.w.size),
+        planes(at.d.size) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const auto own = at.planes();
+    size_d = own.count;
+    first_plane = own.first;
+    output = outputs + at.image * tile.to_batch + at.first_channel() * tile.to_c +
+             (at.d.low + own.first) * (tile.to_d / tile.plane_step) + at.h.low * tile.to_h +
+             at.w.low * tile.to_w;
+    staged = reinterpret_cast<Stored*>(shared) + beyond<tile_unit>(output);
+  }
 
   static __device__ __forceinline__ int offset(int channel, int d, int h, int w) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
