@@ -1,4 +1,5 @@
-"""phaseconv.emit: what it writes, and what it refuses. The kernels run in test_emit_runs.py."""
+"""phaseconv.emit: what it writes, and what it refuses. The kernels run in test_emit_families.py and
+test_emit_runs.py."""
 
 import inspect
 import os
