@@ -19,7 +19,7 @@ Spans spans(const Problem& problem, const Plan& plan) {
        problem.axes[1], problem.axes[2], static_cast<Index>(element_size(problem.type)),
        problem.layout == Layout::channels_last},
       {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.cell_tile, plan.channel_tile,
-       plan.fused_axes, plan.threads});
+       plan.fused_axes, plan.threads, plan.in_words, plan.buffers});
 }
 
 TEST(SpanAxis, OutputsMeetInputsAsDefined) {
@@ -82,11 +82,37 @@ TEST(Spans, StagedOutputsLieAsInMemoryAndApart) {
       if (tile.merged < 3) {
         EXPECT_GE(tile.y_c, plan.box[0] * tile.layer.d.stride * tile.y_d);
       }
-      EXPECT_GE(tile.shared_bytes,
+      EXPECT_GE(tile.shared_bytes - tile.output_at,
                 (plan.group_block * tile.oc * tile.y_c + unit - 1) * tile.layer.element_bytes);
       EXPECT_LE(tile.shared_bytes, machine.shared_bytes);
       EXPECT_EQ(plan.box[1] % plan.cell_tile, 0);
     }
+  }
+}
+
+TEST(Spans, StagedInputsHoldWhatSpansReadAndRowsBeginAligned) {
+  for (const char* text :
+       {"ic64,oc64,g64,i48x48x48,k4,s2,p1", "n3,ic6,oc12,g6,i5x7x9,k3,s2,p1,bias,f16",
+        "ic70,oc70,g70,i3x4x5,k3,s2,p1,d2", "ic4,oc4,g4,i700,k5,s3,p2,bf16"}) {
+    const Problem problem = parse(text);
+    std::size_t staged = 0;
+    for (const auto& [plan, refusal, seconds] :
+         candidates(problem, typical_machine("sm_90a"), {family()})) {
+      if (plan.in_words == 0) continue;
+      SCOPED_TRACE(std::string(text) + " " + to_string(plan));
+      ++staged;
+      const Spans tile = spans(problem, plan);
+      const SpanAxis d(tile.layer.d), h(tile.layer.h), w(tile.layer.w);
+      const Index chunk = 16 / tile.layer.element_bytes;
+      EXPECT_EQ((w.first_input() - tile.lead) % chunk, 0);
+      EXPECT_EQ(tile.x_h % chunk, 0);
+      EXPECT_GE(tile.x_h, tile.lead + plan.box[2] + w.reach() - 1);
+      EXPECT_GE(tile.x_d, (plan.box[1] + h.reach() - 1) * tile.x_h);
+      EXPECT_GE(tile.x_c, (plan.box[0] + d.reach() - 1) * tile.x_d);
+      EXPECT_GE(tile.output_at,
+                plan.buffers * plan.group_block * tile.ic * tile.x_c * tile.layer.element_bytes);
+    }
+    EXPECT_GT(staged, 0u) << text;
   }
 }
 

@@ -60,14 +60,17 @@ def _text(command: list[str]) -> str:
         return ""
 
 
+#: Families that stage inputs in two ways, or not: the beginnings of plans of each way.
+WAYS = {"phase_stream": ("words", "cells"), "phase_fma": ("words", "fused")}
+
+
 def families(check: Check) -> list[str]:
     """The beginning of each family's plans, as the program itself lists them, and of both ways in
-    which phase_stream stages inputs."""
+    which it stages inputs."""
     command = ["explain", FIRST_PROBLEM, "--device", check.device]
     plans = [row["plan"] for row in check.phaseconv(command, 60).document()["candidates"]]
-    ways = ("phase_stream:words", "phase_stream:cells")
-    found = {next(filter(plan.startswith, ways), plan.split(":")[0] + ":") for plan in plans}
-    return sorted(found)
+    found = {plan.split(":")[0] for plan in plans}
+    return sorted(f"{family}:{way}" for family in found for way in WAYS.get(family, ("",)))
 
 
 def plans(check: Check, group: str) -> list[str]:

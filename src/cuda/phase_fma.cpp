@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cuda/kernels/spans.cuh"
+#include "cuda/tiles.h"
 
 namespace phaseconv::cuda::phase_fma {
 namespace {
@@ -28,7 +29,7 @@ Spans spans(const Problem& problem, const Plan& plan) {
        problem.axes[1], problem.axes[2], static_cast<Index>(element_size(problem.type)),
        problem.layout == Layout::channels_last},
       {plan.box[0], plan.box[1], plan.box[2], plan.group_block, plan.cell_tile, plan.channel_tile,
-       plan.fused_axes, plan.threads});
+       plan.fused_axes, plan.threads, plan.in_words, plan.buffers});
 }
 
 /// What a thread has in hand at a time: all slots along d, or the most of any.
@@ -59,7 +60,7 @@ Hand hand(const Problem& problem, const Plan& plan, const Spans& tile) {
   }
   const Index in = tile.own * tile.ic, out = tile.own * tile.oc;
   const bool pairs =
-      tile.vector_bytes(in) > tile.layer.element_bytes && element_size(problem.type) == 2;
+      tile.read_bytes() > tile.layer.element_bytes && element_size(problem.type) == 2;
   of.weights = of.taps * tile.taps_plane * tile.own;
   of.inputs = of.planes * b.reach() * s.reach() * in;
   of.arriving = of.planes * b.reach() * in / (pairs ? 2 : 1);
@@ -96,10 +97,14 @@ std::string too_large(const Problem& problem) {
   return {};
 }
 
-Index resident_blocks(const Problem& problem, const Machine& machine, const Plan& plan,
+Index blocks_together(const Problem& problem, const Machine& machine, const Plan& plan,
                       const Spans& tile) {
   const Index registers = std::min<Index>(round_up(hand(problem, plan, tile).registers(), 8), 255);
   const Index warps = parts(plan.threads, 32);
+  // The compiler keeps to these registers then: some more are for the next box.
+  if (plan.buffers > 1) {
+    return resident_blocks(machine, tile.shared_bytes, warps, std::min<Index>(registers + 16, 255));
+  }
   const Index by_registers = machine.registers / (registers * warps * 32);
   const Index by_memory =
       machine.shared_bytes / (std::max<Index>(tile.shared_bytes, 1) + kReservedBytes);
@@ -136,8 +141,17 @@ void add_channels_first(std::vector<Plan>& list, const Problem& problem, const M
           // Whole warps, where the block has the positions to itself.
           if (groups == 1) plan.threads = static_cast<int>(round_up(plan.threads, 32));
           if (plan.threads > kMostThreads) continue;
-          if (spans(problem, plan).shared_bytes > machine.shared_bytes) continue;
-          list.push_back(plan);
+          for (const int buffers : {0, 1, 2}) {
+            Plan staged = plan;
+            staged.in_words = buffers > 0 ? 1 : 0;
+            staged.buffers = buffers;
+            const Spans tile = spans(problem, staged);
+            if (tile.shared_bytes > machine.shared_bytes) continue;
+            if (buffers > 1) {
+              staged.resident = static_cast<int>(blocks_together(problem, machine, staged, tile));
+            }
+            list.push_back(staged);
+          }
         }
       }
     }
@@ -215,7 +229,6 @@ std::string refusal(const Problem& problem, const Machine&, const Plan& plan) {
 /// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
 /// Those of instructions are of one scheduler.
 struct Cycles {
-  double load = 2.6;      ///< with its predicate and zero
   double store = 2.3;     ///< with its predicate
   double convert = 0.65;  ///< of a 16-bit element
   double pass = 15.1;     ///< beside, for each pass over a row
@@ -223,12 +236,22 @@ struct Cycles {
   double weight = 0.44;   ///< ... and a load of weights
   double tail = 77;       ///< of a thread with channels first: the run's copy
   double line = 1.53;     ///< of the first-level cache
-  double block = 1559;    ///< waits of a block one after the other: weights, its outputs ...
-  double wait = 108;      ///< ... and the inputs of each pass
   double alone = 2.4;     ///< times an instruction takes in one warp alone
   double overlap = 2.2;   ///< exponent: all that is busy overlaps, but not wholly
 };
 constexpr Cycles kCycles;
+
+/// What depends on how inputs come.
+struct Coming {
+  double load;    ///< an input, with its predicate and zero where it may not be there
+  double lines;   ///< of the first-level cache for a load: not aligned, or from shared memory
+  double block;   ///< cycles that a block waits one after the other: weights, its outputs ...
+  double wait;    ///< ... and the inputs of each pass
+  double memory;  ///< times what reading and writing takes at the copy rate
+};
+constexpr Coming kComing[] = {{2.6, 1.5, 1559, 108, 1},  // from memory
+                              {1, 1, 4392, 0, 0.877},    // by way of shared memory
+                              {1, 1, 2171, 0, 0.978}};   // ... those of the next box meanwhile
 
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan) {
   const Spans tile = spans(problem, plan);
@@ -236,12 +259,13 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const auto number = [](Index value) { return static_cast<double>(value); };
   const bool last = problem.layout == Layout::channels_last;
   const bool narrow = element_size(problem.type) == 2;
+  const Coming& coming = kComing[plan.buffers];
   const SpanAxis d(problem.axes[0]);
   const SpanAxis b(problem.axes[last ? 1 : 2]), s(problem.axes[last ? 2 : 1]);
   const Index in = tile.own * tile.ic, out = tile.own * tile.oc;
   const double passes = plan.fused_axes >= 3 ? 1 : number(d.count());
-  const double loads_at_once = number(tile.vector_bytes(in) / tile.layer.element_bytes);
-  const double stores_at_once = number(tile.vector_bytes(out) / tile.layer.element_bytes);
+  const double loads_at_once = number(tile.read_bytes() / tile.layer.element_bytes);
+  const double stores_at_once = number(tile.written_bytes() / tile.layer.element_bytes);
 
   // Instructions of a thread's row, all slots along d, counted in the compiled code.
   const double row = number(plan.cell_tile);
@@ -249,9 +273,9 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double inputs = (row + number(s.reach()) - 1) * number(of.planes * b.reach() * in) * passes;
   const double outputs = row * number(d.count() * b.count() * s.count() * out);
   const double loads = inputs / loads_at_once, stores = outputs / stores_at_once;
-  const double row_instructions =
-      products + kCycles.load * loads + (narrow ? kCycles.convert * (inputs + outputs) : 0) +
-      kCycles.store * stores + (problem.bias ? outputs : 0) + kCycles.pass * passes;
+  const double row_instructions = products + coming.load * loads +
+                                  (narrow ? kCycles.convert * (inputs + outputs) : 0) +
+                                  kCycles.store * stores + kCycles.pass * passes;
   // Of a thread: where it lies, its weights.
   const double weights = number(tile.taps_plane * tile.own * problem.axes[0].kernel);
   const double start =
@@ -263,17 +287,18 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   const double issue = warps * (rounds * row_instructions + start + (last ? 0 : kCycles.tail)) / 4;
   // Lines of the first-level cache: a load of 32 lanes takes two where it is not aligned.
   const double lines = kCycles.line * rounds * warps *
-                       (loads * (last ? loads_at_once * (narrow ? 0.5 : 1) : 1.5) +
+                       (loads * (last ? loads_at_once * (narrow ? 0.5 : 1) : coming.lines) +
                         stores * (last     ? stores_at_once * (narrow ? 0.5 : 1)
                                   : narrow ? 1
                                            : 2));
 
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
   const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;
-  const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
-  const double resident = number(resident_blocks(problem, machine, plan, tile));
+  const double memory =
+      coming.memory * problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
+  const double resident = number(blocks_together(problem, machine, plan, tile));
   // One block after the other in its place: waits for weights and inputs, and its instructions.
-  const double chain = kCycles.block + rounds * passes * kCycles.wait +
+  const double chain = coming.block + rounds * passes * coming.wait +
                        (rounds * row_instructions + start) * kCycles.alone;
   double sum = 0;
   for (const double busy : {issue, memory, lines, chain / resident}) {
@@ -281,8 +306,8 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan)
   }
   const double places = machine.units * resident;
   const double turns = number(tile.tiles) / places;
-  // The last turn is a short one for some.
-  const double all = (turns < 1 ? 1 : turns + 0.5) * resident;
+  // The last turn is a short one for some, unless blocks have boxes of their own.
+  const double all = (plan.buffers > 1 ? std::ceil(turns) : turns < 1 ? 1 : turns + 0.5) * resident;
   return all * std::pow(sum, 1 / kCycles.overlap) / clock + launch_seconds(machine);
 }
 
@@ -304,6 +329,8 @@ std::vector<KernelFamily::Constant> constants(const Problem&, const Plan& plan) 
   add("channel_tile", plan.channel_tile);
   add("fused_axes", plan.fused_axes);
   add("threads", plan.threads);
+  add("in_words", plan.in_words);
+  add("buffers", plan.buffers);
   return list;
 }
 
@@ -314,7 +341,8 @@ KernelFamily family() {
       {"phase_fma", "plain multiply-adds, weights and inputs in registers; few channels a group",
        plans, offer_one<refusal, seconds>},
       "PhaseFma",
-      {"spans", "vectors", "group_weights", "copy", "run", "output_runs", "phase_fma"},
+      {"spans", "vectors", "group_weights", "copy", "span_inputs", "run", "output_runs",
+       "span_rows", "phase_fma"},
       sizes,
       constants};
 }

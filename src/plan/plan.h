@@ -32,7 +32,9 @@ struct Plan {
   int buffers = 0;        ///< for inputs and for outputs
   int slots = 0;          ///< pieces of weights on their way or in use; 0: weights come as a whole
   int resident = 0;       ///< blocks that share a multiprocessor
-  int in_words = 0;       ///< 1: 32-bit inputs are staged as they lie; 0: as operands
+  /// 1: inputs are staged as they lie (of phase_stream: of 32 bits); 0: as operands (phase_fma:
+  /// not).
+  int in_words = 0;
 
   friend bool operator==(const Plan&, const Plan&) = default;
 };

@@ -14,6 +14,36 @@ helpers.require_library()
 
 
 @pytest.mark.parametrize(
+    ("problem", "plan"),
+    [
+        # Rows and outputs that are aligned, and that are not; 16 bits; boxes one after the other.
+        (
+            "n2,ic6,oc6,g6,i6x7x16,k4,s2,p1,bias",
+            "words1,fused3,cells2,threads128,box2x8x16,groups1,buffers2,resident3",
+        ),
+        (
+            "n2,ic6,oc6,g6,i6x7x16,k5,s2,p2,bias,f16",
+            "words1,fused3,cells2,threads32,box1x2x16,groups1,buffers2,resident8",
+        ),
+        (
+            "ic4,oc4,g2,i3x9x140,k3,s2,p1,bf16",
+            "words1,fused2,oc2,cells2,threads160,box1x2x140,groups1,buffers2,resident2",
+        ),
+        (
+            "n3,ic4,oc4,g4,i2x3x8,k2,s2,f16",
+            "words1,fused3,threads48,box2x3x8,groups2,buffers2,resident16",
+        ),
+        (
+            "ic4,oc4,g4,i3x5x260,k4,s2,p1,f16",
+            "words1,fused3,threads128,box1x1x128,groups1,buffers1",
+        ),
+    ],
+)
+def test_depthwise_inputs_may_come_by_way_of_shared_memory(problem, plan, tmp_path, monkeypatch):
+    products_compute_it_too(problem, f"phase_fma:{plan}", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
     "problem",
     [
         "n2,ic4,oc4,g4,i5x7x9,k3,s2,p1,bias",
@@ -26,14 +56,15 @@ helpers.require_library()
         "n0,ic4,oc4,g4,i9,k3,s2",
     ],
 )
-@pytest.mark.parametrize("fused", ["fused3", "fused2"])
-def test_multiply_adds_of_few_channels_compute_it_too(problem, fused, tmp_path, monkeypatch):
+@pytest.mark.parametrize("plan", ["fused3", "fused2", "words1,fused3", "words1,fused2"])
+def test_multiply_adds_of_few_channels_compute_it_too(problem, plan, tmp_path, monkeypatch):
     try:
-        text = compose.emit_problem(problem, plan=f"phase_fma:{fused}").text
+        text = compose.emit_problem(problem, plan=f"phase_fma:{plan}").text
     except _source.UnsupportedProblem:
-        assert fused == "fused2"  # one phase along d
+        # One phase along d; inputs are staged with channels first.
+        assert "fused2" in plan or ("words1" in plan and ",cl" in problem)
         return
-    emitted, _ = on_host(text, tmp_path, monkeypatch, bulk=fused == "fused3")
+    emitted, _ = on_host(text, tmp_path, monkeypatch, bulk=plan != "fused2")
     model = emitted["ModelNew"](*emitted["get_init_inputs"]())
     (x,) = emitted["get_inputs"]()
     (layer,) = model.children()
@@ -202,7 +233,8 @@ def products_compute_it_too(problem, plan, tmp_path, monkeypatch, bulk=True):
             assert found.isnan().any()
         # The sign of an infinite sum is that of its weight.
         x[(0,) * x.dim()] = float("inf")
-        expected = reference.forward(layer, x)
+        expected = reference.forward(layer.double(), x.double()).to(x.dtype)
+        layer.to(x.dtype)
         assert expected.isposinf().any()
         assert expected.isneginf().any()
         torch.testing.assert_close(model(x), expected, rtol=tolerance, atol=tolerance)

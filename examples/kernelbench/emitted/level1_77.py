@@ -1526,7 +1526,8 @@ __device__ inline unsigned split_tf32(float value, bool lower_part) {
 ///
 /// Operands of one product: `Cells` and `Columns` are fragments, prepared once and used often.
 /// This one is for words that hold a value with at most 11 bits: 16-bit elements as float32.
-template <class Element, bool pairs>
+/// `long_sums`: see ProductOf.
+template <class Element, bool pairs, bool long_sums = false>
 struct Product {
   struct Cells {
     unsigned word[4];
@@ -1546,8 +1547,8 @@ struct Product {
   }
 };
 
-template <>
-struct Product<TF32, false> : Product<F16, false> {
+template <bool long_sums>
+struct Product<TF32, false, long_sums> : Product<F16, false> {
   struct Cells {
     unsigned word[4];
     __device__ __forceinline__ void set(int i, unsigned raw) {
@@ -1563,18 +1564,24 @@ struct Product<TF32, false> : Product<F16, false> {
 
 /// float32 as three products of its upper and lower parts, the small ones first; what is left out,
 /// lower times lower, is below 2^-22 of the product.
-template <>
-struct Product<F32, false> {
+template <bool long_sums>
+struct Product<F32, false, long_sums> {
   struct Cells {
     unsigned upper[4], lower[4];
+    /// Of an infinity or a NaN the lower part is none, and so the sums are not numbers.
     __device__ __forceinline__ void set(int i, unsigned raw) {
-      // 11 bits of it (T. J. Dekker, "A floating-point technique for extending the available
-      // precision", 1971, with one rounding fewer). Of 2^115 and more, of an infinity and a NaN it
-      // is not a number, and so the sums are not.
       const float value = __uint_as_float(raw);
-      const float nearest = fmaf(value, -8192.0f, value * 8193.0f);
-      upper[i] = __float_as_uint(nearest);
-      lower[i] = rounds_to_tf32(__float_as_uint(value - nearest));
+      if constexpr (long_sums) {
+        // Tensor cores cut the upper part; of the lower one, up to 13 bits, they take 11.
+        upper[i] = raw;
+        lower[i] = __float_as_uint(value - __uint_as_float(raw & 0xffffe000u));
+      } else {
+        // 11 bits of it (T. J. Dekker, "A floating-point technique for extending the available
+        // precision", 1971, with one rounding fewer). Of 2^115 and more it is not a number.
+        const float nearest = fmaf(value, -8192.0f, value * 8193.0f);
+        upper[i] = __float_as_uint(nearest);
+        lower[i] = rounds_to_tf32(__float_as_uint(value - nearest));
+      }
     }
   };
   struct Columns {  // split as they are packed
@@ -1594,8 +1601,8 @@ struct Product<F32, false> {
   }
 };
 
-template <>
-struct Product<F16, true> : Product<F16, false> {
+template <bool long_sums>
+struct Product<F16, true, long_sums> : Product<F16, false> {
   template <int part>
   static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
                                                   const Columns& b) {
@@ -1603,14 +1610,22 @@ struct Product<F16, true> : Product<F16, false> {
   }
 };
 
-template <>
-struct Product<BF16, true> : Product<F16, false> {
+template <bool long_sums>
+struct Product<BF16, true, long_sums> : Product<F16, false> {
   template <int part>
   static __device__ __forceinline__ void add_part(float (&sum)[4], const Cells& a,
                                                   const Columns& b) {
     multiply_bf16(sum, a.word, b.word[0], b.word[1]);
   }
 };
+
+/// That of a problem. Where sums have 16 terms and more an input may be cut instead of rounded as
+/// it is split, which is two instructions instead of four: it loses up to 2^-21 of itself, always
+/// in the same direction, but what a float32 loop loses grows faster with the terms
+/// (docs/precision.md).
+template <class Problem, bool pairs>
+using ProductOf =
+    Product<typename Problem::Element, pairs, (Problem::in_channels / Problem::groups >= 16)>;
 
 /// All parts, of several tiles of cells: the small products first.
 template <class Multiply, int tiles>
@@ -3529,7 +3544,7 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
   /// A chunk's words as operands.
   static __device__ __forceinline__ void store(uint4* to, const uint4& raw) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    typename Product<Element, per_word == 2>::Cells cells;
+    typename ProductOf<Problem, per_word == 2>::Cells cells;
     cells.set(0, raw.x);
     cells.set(1, raw.y);
     cells.set(2, raw.z);
@@ -3874,7 +3889,7 @@ struct StreamedProducts {
           load_cells(a[step][0][i], from + cells[i][0]);
           if constexpr (split) load_cells(a[step][parts - 1][i], from + cells[i][0] + lower);
         } else {
-          typename Product<Element, false>::Cells own;
+          typename ProductOf<Problem, false>::Cells own;
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             own.set(j, load_shared(from + cells[i][j % 2] + j / 2 * half_step));

@@ -297,7 +297,7 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
   /// A chunk's words as operands.
   static __device__ __forceinline__ void store(uint4* to, const uint4& raw) {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    typename Product<Element, per_word == 2>::Cells cells;
+    typename ProductOf<Problem, per_word == 2>::Cells cells;
     cells.set(0, raw.x);
     cells.set(1, raw.y);
     cells.set(2, raw.z);

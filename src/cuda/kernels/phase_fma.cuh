@@ -1,77 +1,26 @@
 // The phase_fma family, for layers with few channels a group (depthwise above all): plain
-// multiply-adds, with the weights of a group and the inputs around a span in registers. A thread
-// computes a row of spans, all phases of each, and reads every input of the row once. With channels
-// last neighbouring threads have neighbouring channels and write straight to memory; with channels
-// first a block's outputs meet in shared memory and leave it in long runs. spans.cuh has the
-// geometry.
-//
-// An input that does not exist counts as zero. That is right unless a weight is infinite or not a
-// number: then the block goes by the definition, which knows no such products.
+// multiply-adds. A thread computes rows of spans (span_rows.cuh). With channels last neighbouring
+// threads have neighbouring channels and write straight to memory; with channels first a block's
+// outputs meet in shared memory and leave it in long runs, and its inputs may come by way of shared
+// memory, those of the next box while this one is computed.
 //
 // Problem and Plan are the structs of the generated source (src/cuda/source.cpp).
 #pragma once
 
 namespace phaseconv {
 
-/// A block's box: its first image, group, spans.
-template <class Problem, class Plan>
-struct SpanBox {
-  int group, d, h, w;
-  Index image;
-  __device__ __forceinline__ explicit SpanBox(unsigned number) {
-    constexpr Spans tile = spans_of<Problem, Plan>();
-    const auto take = [&](Index radix) {
-      if (radix == 1) return 0;
-      const unsigned digit = number % unsigned(radix);
-      number /= unsigned(radix);
-      return int(digit);
-    };
-    w = take(tile.blocks_w) * int(tile.plan.box_w);
-    h = take(tile.blocks_h) * int(tile.plan.box_h);
-    d = take(tile.blocks_d) * int(tile.plan.box_d);
-    group = take(tile.group_blocks) * int(tile.plan.groups);
-    image = number;
-  }
-};
-
 template <class Problem, class Plan>
 struct PhaseFma {
+  using Rows = SpanRows<Problem, Plan>;
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
-  using Packed = GroupWeights<Problem, Plan>;
-  using Box = SpanBox<Problem, Plan>;
-  using Runs = OutputRuns<Problem, Plan>;
+  using Packed = typename Rows::Packed;
+  using Box = typename Rows::Box;
+  using Inputs = typename Rows::Inputs;
+  using Runs = typename Rows::Runs;
 
   static constexpr Index blocks = spans_of<Problem, Plan>().tiles;
   static constexpr Index shared_bytes = spans_of<Problem, Plan>().shared_bytes;
-  static constexpr bool last = Problem::channels_last;
-  static constexpr int ic = int(spans_of<Problem, Plan>().ic);
-  static constexpr int oc = int(spans_of<Problem, Plan>().oc);
-  static constexpr int own = int(spans_of<Problem, Plan>().own);
-  static constexpr int row = int(Plan::row);
-  static constexpr int in = own * ic, out = own * oc;  ///< channels of a thread
-
-  // The axis along a row of spans, and the one across, in the plane that is not along d.
-  static constexpr Axis axis_s = last ? Problem::w : Problem::h;
-  static constexpr Axis axis_b = last ? Problem::h : Problem::w;
-  static constexpr int reach_d = int(SpanAxis(Problem::d).reach());
-  static constexpr int reach_b = int(SpanAxis(axis_b).reach());
-  static constexpr int reach_s = int(SpanAxis(axis_s).reach());
-  static constexpr int slots_b = int(axis_b.stride), slots_s = int(axis_s.stride);
-
-  // Element strides of input (x) and output (y).
-  static constexpr Index x_positions = Problem::d.input * Problem::h.input * Problem::w.input;
-  static constexpr Index y_positions =
-      Problem::d.output() * Problem::h.output() * Problem::w.output();
-  static constexpr Index x_c = last ? 1 : x_positions;
-  static constexpr Index x_w = last ? Problem::in_channels : 1;
-  static constexpr Index x_h = x_w * Problem::w.input;
-  static constexpr Index x_d = x_h * Problem::h.input;
-  static constexpr Index x_b = last ? x_h : x_w, x_s = last ? x_w : x_h;
-  static constexpr Index y_c = last ? 1 : y_positions;
-  static constexpr Index y_w = last ? Problem::out_channels : 1;
-  static constexpr Index y_h = y_w * Problem::w.output();
-  static constexpr Index y_d = y_h * Problem::h.output();
 
   const Stored* input;
   const float* packed;
@@ -80,314 +29,135 @@ struct PhaseFma {
 
   __device__ __forceinline__ void run() const {
     constexpr Spans tile = spans_of<Problem, Plan>();
-    const Box box(blockIdx.x);
-    constexpr int read = int(tile.vector_bytes(in)), written = int(tile.vector_bytes(out));
+    constexpr int read = int(tile.read_bytes()), written = int(tile.written_bytes());
     if constexpr (last) {
+      const Box box(blockIdx.x);
       const Runs none{};
       if constexpr (read == sizeof(Stored) && written == sizeof(Stored)) {
-        work<read, written>(box, none);
+        work<read, written>(box, {}, none);
       } else if (reinterpret_cast<unsigned long long>(input) % read == 0 &&
                  reinterpret_cast<unsigned long long>(output) % written == 0) {
-        work<read, written>(box, none);
+        work<read, written>(box, {}, none);
       } else {
-        work<sizeof(Stored), sizeof(Stored)>(box, none);
+        work<sizeof(Stored), sizeof(Stored)>(box, {}, none);
       }
+    } else if (written == sizeof(Stored) ||
+               reinterpret_cast<unsigned long long>(output) % written != 0) {
+      boxes<read, sizeof(Stored)>();
     } else {
-      extern __shared__ __align__(128) unsigned char shared[];
-      const Runs runs(output + box.image * Problem::out_channels * y_positions, shared, box);
-      work<read, written>(box, runs);
-      fence_before_bulk_copies();
-      __syncthreads();
-      runs.store();
-      wait_for_bulk_reads<0>();
+      boxes<read, written>();
     }
   }
 
  private:
-  using Weights = float[Packed::planes][Packed::count][own];
+  static constexpr bool last = Rows::last, staged = Rows::staged;
 
-  /// Where a row of spans starts, and its thread's first group.
-  struct At {
-    Index image;
-    int group, d, h, w;
-    __device__ __forceinline__ int b() const { return last ? h : w; }
-    __device__ __forceinline__ int s() const { return last ? w : h; }
-  };
+  /// With channels first: one box, or one after the other.
+  template <int read, int written>
+  __device__ __forceinline__ void boxes() const {
+    constexpr Spans tile = spans_of<Problem, Plan>();
+    extern __shared__ __align__(128) unsigned char shared[];
+    unsigned number = blockIdx.x;
+    if constexpr (staged) fetch(Box(number), shared);
+#pragma unroll 1
+    for (int turn = 0;; ++turn) {
+      const Box box(number);
+      const Runs runs(output + box.image * Problem::out_channels * Rows::y_positions,
+                      shared + tile.output_at, box);
+      number += gridDim.x;
+      const bool more = number < unsigned(tile.tiles);
+      const int own = turn % 2 * int(tile.input_bytes);
+      if constexpr (Plan::buffers > 1) {
+        if (more) {
+          fetch(Box(number), shared + (int(tile.input_bytes) - own));
+        } else {
+          commit_copies();
+        }
+      }
+      work<read, written>(box, Inputs{reinterpret_cast<Stored*>(shared + own)}, runs);
+      fence_before_bulk_copies();
+      __syncthreads();
+      runs.store();
+      if (!more) break;
+    }
+    wait_for_bulk_reads<0>();
+  }
+  __device__ __forceinline__ void fetch(const Box& box, unsigned char* shared) const {
+    Inputs{reinterpret_cast<Stored*>(shared)}.fetch(
+        input + (box.image * Problem::in_channels + box.group * Rows::ic) * Rows::x_positions, box);
+  }
 
   template <int read, int written>
-  __device__ __forceinline__ void work(const Box& box, const Runs& runs) const {
+  __device__ __forceinline__ void work(const Box& box, const Inputs& inputs,
+                                       const Runs& runs) const {
     if constexpr (Plan::fused_axes >= 3 || Problem::d.stride == 1) {
-      part<-1, read, written>(box, runs);
+      part<-1, read, written>(box, inputs, runs);
     } else {
-      parts_from<0, read, written>(box, runs);
+      parts_from<0, read, written>(box, inputs, runs);
     }
   }
   template <int slot, int read, int written>
-  __device__ __forceinline__ void parts_from(const Box& box, const Runs& runs) const {
-    part<slot, read, written>(box, runs);
-    if constexpr (slot + 1 < Problem::d.stride) parts_from<slot + 1, read, written>(box, runs);
+  __device__ __forceinline__ void parts_from(const Box& box, const Inputs& inputs,
+                                             const Runs& runs) const {
+    part<slot, read, written>(box, inputs, runs);
+    if constexpr (slot + 1 < Problem::d.stride)
+      parts_from<slot + 1, read, written>(box, inputs, runs);
   }
 
   /// Computes one slot along d of all spans of the box, or all slots (-1).
   template <int slot, int read, int written>
-  __device__ __forceinline__ void part(const Box& box, const Runs& runs) const {
+  __device__ __forceinline__ void part(const Box& box, const Inputs& inputs,
+                                       const Runs& runs) const {
     constexpr Spans tile = spans_of<Problem, Plan>();
     constexpr int lanes = int(tile.lanes), positions = int(Plan::threads) / lanes;
+    constexpr int own = Rows::own, oc = Rows::oc, row = Rows::row;
+    const Rows rows{input, packed, bias, output};
     const int lane = last ? threadIdx.x % lanes : threadIdx.x / positions;
-    const int group = box.group + lane * own;
-    if (Problem::groups % Plan::group_block != 0 && group >= Problem::groups) return;
+    // Threads of groups that there are not have nothing to do, but wait with the others.
+    const bool works =
+        Problem::groups % Plan::group_block == 0 || box.group + lane * own < Problem::groups;
+    const int group = works ? box.group + lane * own : 0;
 
-    Weights weights;
+    typename Rows::Weights weights;
 #pragma unroll
     for (int kd = 0; kd < Packed::planes; ++kd) {
-      if (in_part<slot>(kd)) Packed::load(packed, group, kd, weights[kd]);
+      if (Rows::template in_part<slot>(kd)) Packed::load(packed, group, kd, weights[kd]);
     }
-    float offsets[out] = {};
+    float offsets[Rows::out] = {};
     if constexpr (Problem::bias) {
 #pragma unroll
-      for (int i = 0; i < out; ++i) offsets[i] = Element::value(__ldg(bias + group * oc + i));
+      for (int i = 0; i < Rows::out; ++i) offsets[i] = Element::value(__ldg(bias + group * oc + i));
     }
     const bool finite = Packed::finite(packed, group);
+    if constexpr (staged && slot <= 0) {
+      // The inputs have come, and the outputs of the box before have left.
+      wait_for_copies_but<int(Plan::buffers) - 1>();
+      wait_for_bulk_reads<0>();
+      __syncthreads();
+    }
+    if (!works) return;
 
     constexpr int rows_w = int(Plan::box_w) / (last ? row : 1);
     constexpr int rows_h = int(Plan::box_h) / (last ? 1 : row);
 #pragma unroll 1
     for (int position = last ? threadIdx.x / lanes : threadIdx.x % positions;
          position < int(tile.rows); position += positions) {
-      const At at{box.image, group, box.d + position / (rows_w * rows_h),
-                  box.h + position / rows_w % rows_h * (last ? 1 : row),
-                  box.w + position % rows_w * (last ? row : 1)};
+      const typename Rows::At at{box.image, group, box.d + position / (rows_w * rows_h),
+                                 box.h + position / rows_w % rows_h * (last ? 1 : row),
+                                 box.w + position % rows_w * (last ? row : 1)};
       if ((span_axis<Problem::d>().spans() % Plan::box_d != 0 &&
            at.d >= int(span_axis<Problem::d>().spans())) ||
-          at.b() >= int(span_axis<axis_b>().spans()) ||
-          at.s() >= int(span_axis<axis_s>().spans())) {
+          at.b() >= int(span_axis<Rows::axis_b>().spans()) ||
+          at.s() >= int(span_axis<Rows::axis_s>().spans())) {
         continue;
       }
       if (finite) {
-        compute<slot, read, written>(at, weights, offsets, runs);
+        rows.template compute<slot, read, written>(rows.first_input(box, inputs, at), at, weights,
+                                                   offsets, runs);
       } else {
-        define<slot>(input, packed, bias, output, at, runs);
+        Rows::template define<slot>(input, packed, bias, output, at, runs);
       }
     }
-  }
-
-  template <int slot>
-  static __device__ __forceinline__ bool in_part(int kd) {
-    return slot < 0 || span_axis<Problem::d>().slot(kd) == slot;
-  }
-
-  /// Input number `i` around span `at` exists.
-  template <Axis axis>
-  static __device__ __forceinline__ bool exists(int at, int i) {
-    constexpr SpanAxis own_axis = span_axis<axis>();
-    return own_axis.always(i) || unsigned(at + int(own_axis.first_input()) + i) < axis.input;
-  }
-
-  template <int slot, int read, int written>
-  __device__ __forceinline__ void compute(const At& at, const Weights& weights,
-                                          const float (&offsets)[out], const Runs& runs) const {
-    constexpr SpanAxis d = span_axis<Problem::d>(), b = span_axis<axis_b>(),
-                       s = span_axis<axis_s>();
-    constexpr int lines = row + reach_s - 1;
-    using Inputs = Words<Element, in, read>;
-    const Stored* const from =
-        anchored(input + at.image * Problem::in_channels * x_positions + at.group * ic * x_c +
-                 (at.d + d.first_input()) * x_d + (at.b() + b.first_input()) * x_b +
-                 (at.s() + s.first_input()) * x_s);
-    Stored* const to = start(at, runs);
-    bool in_d[reach_d], in_b[reach_b];
-#pragma unroll
-    for (int i = 0; i < reach_d; ++i) in_d[i] = exists<Problem::d>(at.d, i);
-#pragma unroll
-    for (int i = 0; i < reach_b; ++i) in_b[i] = exists<axis_b>(at.b(), i);
-
-    // Lines of inputs along the row, as they arrive and as operands; all indices are constants, and
-    // what is not used is not there.
-    Inputs arriving[lines][reach_d][reach_b];
-    float line[lines][reach_d][reach_b][in];
-    const auto fetch = [&](int at_line) {
-      // Each line is in the middle of some span: unless its neighbours always exist, it is tested.
-      const bool in_s = unsigned(at.s() + int(s.first_input()) + at_line) < unsigned(axis_s.input);
-#pragma unroll
-      for (int i = 0; i < reach_d; ++i) {
-#pragma unroll
-        for (int j = 0; j < reach_b; ++j) {
-          Inputs& to = arriving[at_line][i][j];
-          const Stored* const own_from = from + i * x_d + j * x_b + at_line * x_s;
-          if (in_s && in_d[i] && in_b[j]) {
-            if constexpr (last) {
-              load_words<read>(own_from, to.of);
-            } else {
-#pragma unroll
-              for (int c = 0; c < in; ++c) {
-                to.of[c] = load_word<read>(own_from + c * x_c);
-              }
-            }
-          } else {
-#pragma unroll
-            for (int c = 0; c < Inputs::words; ++c) to.of[c] = 0;
-          }
-        }
-      }
-    };
-    const auto receive = [&](int at_line) {
-#pragma unroll
-      for (int i = 0; i < reach_d; ++i) {
-#pragma unroll
-        for (int j = 0; j < reach_b; ++j) {
-#pragma unroll
-          for (int c = 0; c < in; ++c) {
-            line[at_line][i][j][c] = arriving[at_line][i][j].operand(c);
-          }
-        }
-      }
-    };
-
-#pragma unroll
-    for (int l = 0; l < reach_s; ++l) fetch(l);
-#pragma unroll
-    for (int l = 0; l + 1 < reach_s; ++l) receive(l);
-#pragma unroll
-    for (int n = 0; n < row; ++n) {
-      receive(n + reach_s - 1);
-      // The next line is under way while this span is computed.
-      if (n + 1 < row) fetch(n + reach_s);
-
-      float sums[slot < 0 ? int(Problem::d.stride) : 1][slots_b][slots_s][out] = {};
-#pragma unroll
-      for (int kd = 0; kd < int(Problem::d.kernel); ++kd) {
-        if (!in_part<slot>(kd)) continue;
-#pragma unroll
-        for (int kb = 0; kb < int(axis_b.kernel); ++kb) {
-#pragma unroll
-          for (int ks = 0; ks < int(axis_s.kernel); ++ks) {
-            const int i = int(-d.lift(kd) - d.first_input());
-            const int j = int(-b.lift(kb) - b.first_input());
-            const int l = n + int(-s.lift(ks) - s.first_input());
-            float(&sum)[out] = sums[slot < 0 ? d.slot(kd) : 0][b.slot(kb)][s.slot(ks)];
-#pragma unroll
-            for (int o = 0; o < out; ++o) {
-#pragma unroll
-              for (int c = 0; c < ic; ++c) {
-                const int element =
-                    last ? Packed::element(kb, ks, o % oc, c) : Packed::element(ks, kb, o % oc, c);
-                sum[o] = fmaf(line[l][i][j][o / oc * ic + c], weights[kd][element][o / oc], sum[o]);
-              }
-            }
-          }
-        }
-      }
-
-#pragma unroll
-      for (int t_d = 0; t_d < int(Problem::d.stride); ++t_d) {
-        if (slot >= 0 && t_d != slot) continue;
-#pragma unroll
-        for (int t_b = 0; t_b < slots_b; ++t_b) {
-#pragma unroll
-          for (int t_s = 0; t_s < slots_s; ++t_s) {
-            float(&sum)[out] = sums[slot < 0 ? t_d : 0][t_b][t_s];
-            if (Problem::bias) {
-#pragma unroll
-              for (int o = 0; o < out; ++o) sum[o] += offsets[o];
-            }
-            write<written>(at, to, n, t_d, t_b, t_s, sum);
-          }
-        }
-      }
-    }
-  }
-
-  /// Along an axis, the output in slot `t` of span `at` exists.
-  template <Axis axis>
-  static __device__ __forceinline__ bool has_output(int at, int t) {
-    return span_axis<axis>().whole(t) || at * int(axis.stride) + t < axis.output();
-  }
-
-  /// Where the first output of a row of spans goes.
-  __device__ __forceinline__ Stored* start(const At& at, const Runs& runs) const {
-    if constexpr (last) {
-      return anchored(output + at.image * Problem::out_channels * y_positions + at.group * oc +
-                      at.d * Problem::d.stride * y_d + at.h * Problem::h.stride * y_h +
-                      at.w * Problem::w.stride * y_w);
-    } else {
-      return runs.place(at.group, at.d, at.h, at.w);
-    }
-  }
-
-  /// All channels of one output position.
-  template <int written>
-  __device__ __forceinline__ void write(const At& at, Stored* to, int n, int t_d, int t_b, int t_s,
-                                        const float (&sum)[out]) const {
-    const bool in_d = has_output<Problem::d>(at.d, t_d);
-    const bool in_b = has_output<axis_b>(at.b(), t_b);
-    const bool in_s = (span_axis<axis_s>().spans() % row == 0 && span_axis<axis_s>().whole(t_s)) ||
-                      (at.s() + n) * int(axis_s.stride) + t_s < axis_s.output();
-    if constexpr (last) {
-      if (in_d && in_b && in_s) {
-        Words<Element, out, written> words;
-        words.set(sum);
-        store_words<written>(to + t_d * y_d + t_b * y_h + (n * Problem::w.stride + t_s) * y_w,
-                             words.of);
-      }
-    } else {
-#pragma unroll
-      for (int o = 0; o < out; ++o) {
-        // Where a run has no gap behind a row or a plane, what lies there is another's.
-        if (in_b && (Runs::merged < 2 || in_s) && (Runs::merged < 3 || in_d)) {
-          to[Runs::offset(o, t_d, n * slots_s + t_s, t_b)] = Element::rounded(sum[o]);
-        }
-      }
-    }
-  }
-
-  /// The outputs of a thread's row one by one: only products of inputs that exist.
-  template <int slot>
-  static __device__ __noinline__ void define(const Stored* input, const float* packed,
-                                             const Stored* bias, Stored* output, At at, Runs runs) {
-    const PhaseFma self{input, packed, bias, output};
-#pragma unroll 1
-    for (int each = 0; each < row * slots_b * slots_s * int(Problem::d.stride); ++each) {
-      const int t_s = each % slots_s, t_b = each / slots_s % slots_b;
-      const int n = each / (slots_s * slots_b) % row, t_d = each / (slots_s * slots_b * row);
-      if (slot >= 0 && t_d != slot) continue;
-      const int s = (at.s() + n) * slots_s + t_s, b = at.b() * slots_b + t_b;
-      const int o_d = at.d * int(Problem::d.stride) + t_d;
-      if (s >= axis_s.output()) continue;
-      float sum[out];
-      for (int o = 0; o < out; ++o) {
-        const int channel = at.group * oc + o;
-        sum[o] = self.defined(at.image, channel, o_d, last ? b : s, last ? s : b);
-        if (Problem::bias) sum[o] += Element::value(__ldg(bias + channel));
-      }
-      self.write<int(sizeof(Stored))>(at, self.start(at, runs), n, t_d, t_b, t_s, sum);
-    }
-  }
-
-  __device__ float defined(Index image, int channel, int o_d, int o_h, int o_w) const {
-    constexpr Phases d = phases_of<Problem::d>(), h = phases_of<Problem::h>(),
-                     w = phases_of<Problem::w>();
-    const int group = channel / oc;
-    const Stored* const x = input + image * Problem::in_channels * x_positions;
-    float sum = 0;
-    for (int c = 0; c < ic; ++c) {
-      for (int kd = int(d.first_tap_of(o_d)); kd < Problem::d.kernel; kd += int(d.tap_step)) {
-        const Index i_d = d.cell_of(o_d) - d.shift(kd);
-        if (i_d < 0 || i_d >= Problem::d.input) continue;
-        for (int kh = int(h.first_tap_of(o_h)); kh < Problem::h.kernel; kh += int(h.tap_step)) {
-          const Index i_h = h.cell_of(o_h) - h.shift(kh);
-          if (i_h < 0 || i_h >= Problem::h.input) continue;
-          for (int kw = int(w.first_tap_of(o_w)); kw < Problem::w.kernel; kw += int(w.tap_step)) {
-            const Index i_w = w.cell_of(o_w) - w.shift(kw);
-            if (i_w < 0 || i_w >= Problem::w.input) continue;
-            const Index at = (Index(group) * ic + c) * x_c + i_d * x_d + i_h * x_h + i_w * x_w;
-            sum =
-                fmaf(Element::operand(__ldg(x + at)),
-                     Packed::one(packed, group, kd, Packed::element(kh, kw, channel % oc, c)), sum);
-          }
-        }
-      }
-    }
-    return sum;
   }
 };
 

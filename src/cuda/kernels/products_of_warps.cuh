@@ -11,7 +11,7 @@ struct WarpProducts {
   using Stager = Stage<Problem, Plan>;
   using Staged = typename Stager::Staged;
   using Shared = Block<Problem, Plan, Staged>;
-  using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
+  using Multiply = ProductOf<Problem, tiling_of<Problem, Plan>().per_word == 2>;
   using PackedColumns = typename Multiply::Columns::Packed;
 
   static constexpr int cell_tiles = int(tiling_of<Problem, Plan>().cell_tiles);

@@ -49,6 +49,8 @@ struct Spans {
     Index channel_tile;         ///< output channels of a thread
     Index fused_axes;           ///< 3; 2: the phases of d one after the other
     Index threads;
+    Index in_words;  ///< channels first; 1: inputs come by way of shared memory
+    Index buffers;   ///< of such inputs; 2: those of the next box come meanwhile
   };
 
   Layer layer;
@@ -64,6 +66,9 @@ struct Spans {
   // Outputs as staged with channels first: strides in elements, congruent to those of memory modulo
   // a sector, and the axes that a run of memory holds whole (w; w and h; w, h and d).
   Index y_h = 0, y_d = 0, y_c = 0, merged = 0, shared_bytes = 0;
+  // Inputs as staged with channels first: rows and planes of a channel, strides in elements, what
+  // lies before the first one in a row, and where outputs begin behind them.
+  Index in_h = 0, in_d = 0, x_h = 0, x_d = 0, x_c = 0, lead = 0, input_bytes = 0, output_at = 0;
 
   PHASECONV_FUNCTION Spans(const Layer& l, const Choice& p) : layer(l), plan(p) {
     const SpanAxis d(l.d), h(l.h), w(l.w);
@@ -93,15 +98,42 @@ struct Spans {
       y_d = all_h ? to_d : congruent(p.box_h * l.h.stride * y_h, to_d, unit);
       y_c = all_d ? to_d * l.d.output()
                   : congruent(p.box_d * l.d.stride * y_d, l.d.output() * to_d, unit);
-      shared_bytes = round_up((p.groups * oc * y_c + unit) * l.element_bytes, 128);
+      if (p.in_words > 0) {
+        const Index chunk = 16 / l.element_bytes;
+        in_h = p.box_h + h.reach() - 1;
+        in_d = p.box_d + d.reach() - 1;
+        lead = (w.first_input() % chunk + chunk) % chunk;
+        x_h = round_up(lead + p.box_w + w.reach() - 1, chunk);
+        x_d = in_h * x_h;
+        x_c = in_d * x_d;
+        input_bytes = round_up(p.groups * ic * x_c * l.element_bytes, 128);
+        output_at = p.buffers * input_bytes;
+      }
+      shared_bytes = output_at + round_up((p.groups * oc * y_c + unit) * l.element_bytes, 128);
     }
   }
 
-  /// Bytes that a thread reads or writes at once of `count` elements that lie together.
+  /// Bytes that a thread reads at once where the inputs around a span lie together.
+  PHASECONV_FUNCTION Index read_bytes() const {
+    return layer.channels_last ? vector_bytes(own * ic) : layer.element_bytes;
+  }
+  /// Bytes that a thread writes at once: channels of an output, or outputs of a span along w where
+  /// in shared memory all spans begin alike.
+  PHASECONV_FUNCTION Index written_bytes() const {
+    if (layer.channels_last) return vector_bytes(own * oc);
+    const Index together = layer.w.stride;
+    const bool alike = layer.w.output() % together == 0 && y_h % together == 0 &&
+                       y_d % together == 0 && y_c % together == 0;
+    const Index bytes = together * layer.element_bytes;
+    return alike && vector_bytes(together) == bytes ? bytes : layer.element_bytes;
+  }
+
+ private:
+  /// The widest vector that `count` elements are made of.
   PHASECONV_FUNCTION Index vector_bytes(Index count) const {
     Index bytes = layer.element_bytes;
     while (bytes < 16 && count * layer.element_bytes % (2 * bytes) == 0) bytes *= 2;
-    return layer.channels_last ? bytes : layer.element_bytes;
+    return bytes;
   }
 };
 
@@ -119,7 +151,7 @@ PHASECONV_FUNCTION Spans spans_of() {
       {Problem::batch, Problem::in_channels, Problem::out_channels, Problem::groups, Problem::d,
        Problem::h, Problem::w, sizeof(typename Problem::Element::Stored), Problem::channels_last},
       {Plan::box_d, Plan::box_h, Plan::box_w, Plan::group_block, Plan::row, Plan::channel_tile,
-       Plan::fused_axes, Plan::threads});
+       Plan::fused_axes, Plan::threads, Plan::in_words, Plan::buffers});
 }
 
 }  // namespace phaseconv

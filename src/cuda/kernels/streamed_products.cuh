@@ -256,7 +256,7 @@ struct StreamedProducts {
           load_cells(a[step][0][i], from + cells[i][0]);
           if constexpr (split) load_cells(a[step][parts - 1][i], from + cells[i][0] + lower);
         } else {
-          typename Product<Element, false>::Cells own;
+          typename ProductOf<Problem, false>::Cells own;
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             own.set(j, load_shared(from + cells[i][j % 2] + j / 2 * half_step));

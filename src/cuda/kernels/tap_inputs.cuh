@@ -7,7 +7,7 @@ template <class Problem, class Plan>
 struct TapInputs {
   using Element = typename Problem::Element;
   using Stored = typename Element::Stored;
-  using Multiply = Product<Element, tiling_of<Problem, Plan>().per_word == 2>;
+  using Multiply = ProductOf<Problem, tiling_of<Problem, Plan>().per_word == 2>;
   static constexpr int position_tiles = int(col2im_of<Problem, Plan>().position_tiles);
   static constexpr bool last = Problem::channels_last;
   /// Of one step, with channels last of two.

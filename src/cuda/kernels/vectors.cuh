@@ -74,6 +74,13 @@ struct Words {
       return Stored(half == 0 ? word : word >> 16);
     }
   }
+  static __device__ __forceinline__ unsigned word(Stored element) {
+    if constexpr (sizeof(Stored) == 4) {
+      return __float_as_uint(element);
+    } else {
+      return element;
+    }
+  }
   __device__ __forceinline__ float operand(int i) const {
     return Element::operand(stored(of[i / per_word], i % per_word));
   }
