@@ -26,6 +26,8 @@ struct SpanRows {
   static constexpr int own = int(spans_of<Problem, Plan>().own);
   static constexpr int row = int(Plan::row);
   static constexpr int in = own * ic, out = own * oc;  ///< channels of a thread
+  /// Sums begin with the bias; with channels last they end with it.
+  static constexpr bool bias_first = !last;
 
   // The axis along a row of spans, and the one across, in the plane that is not along d.
   static constexpr Axis axis_s = last ? Problem::w : Problem::h;
@@ -162,8 +164,9 @@ struct SpanRows {
 
       float sums[slot < 0 ? int(Problem::d.stride) : 1][slots_s][slots_b / together][together][out];
 #pragma unroll
-      for (int i = 0; i < int(sizeof(sums) / sizeof(float)); ++i)
-        (&sums[0][0][0][0][0])[i] = offsets[i % out];
+      for (int i = 0; i < int(sizeof(sums) / sizeof(float)); ++i) {
+        (&sums[0][0][0][0][0])[i] = bias_first ? offsets[i % out] : 0.0f;
+      }
 #pragma unroll
       for (int kd = 0; kd < int(Problem::d.kernel); ++kd) {
         if (!in_part<slot>(kd)) continue;
@@ -194,10 +197,14 @@ struct SpanRows {
       for (int t_d = 0; t_d < int(Problem::d.stride); ++t_d) {
         if (slot >= 0 && t_d != slot) continue;
 #pragma unroll
-        for (int t_s = 0; t_s < slots_s; ++t_s) {
+        for (int t_b = 0; t_b < slots_b; t_b += together) {
 #pragma unroll
-          for (int t_b = 0; t_b < slots_b; t_b += together) {
+          for (int t_s = 0; t_s < slots_s; ++t_s) {
             float(&sum)[together][out] = sums[slot < 0 ? t_d : 0][t_s][t_b / together];
+            if constexpr (Problem::bias && !bias_first) {
+#pragma unroll
+              for (int o = 0; o < out; ++o) sum[0][o] += offsets[o];
+            }
             write<written>(at, to, n, t_d, t_b, t_s, sum);
           }
         }
