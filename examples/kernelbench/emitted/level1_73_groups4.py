@@ -257,6 +257,12 @@ PHASECONV_FUNCTION int lanes_for(Index length) {
   return best;
 }
 
+/// Threads for so many pieces: a part of all threads, as small as it may be.
+PHASECONV_FUNCTION Index team_of(Index pieces, Index threads) {
+  while (threads % 2 == 0 && threads / 2 >= pieces) threads /= 2;
+  return threads;
+}
+
 }  // namespace phaseconv
 
 // What kernels have instead of a standard library.

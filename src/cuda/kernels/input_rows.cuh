@@ -92,7 +92,7 @@ struct StageRows {
     constexpr int own_rows = last ? row : most_rows;
     constexpr int all = pieces * own_rows, others = last ? most_rows : channels;
     // Of the threads so many for each of the others.
-    constexpr int team = all < threads ? team_of(all) : threads;
+    constexpr int team = all < threads ? int(team_of(all, threads)) : threads;
     constexpr int turns = (all + team - 1) / team;
 #pragma unroll(turns <= 4 ? turns : 1)
     for (int turn = 0; turn < turns; ++turn) {
@@ -131,12 +131,6 @@ struct StageRows {
         }
       }
     }
-  }
-  /// Threads for `all` pieces: a part of all threads, as small as it may be.
-  static __device__ __forceinline__ constexpr int team_of(int all) {
-    int team = threads;
-    while (team % 2 == 0 && team / 2 >= all) team /= 2;
-    return team;
   }
 
   /// Channels last, word by word from elements that lie anywhere.

@@ -67,7 +67,7 @@ struct SpanInputs {
   __device__ __forceinline__ void copy(const Stored* input, const Box& box) const {
     constexpr Spans tile = spans_of<Problem, Plan>();
     constexpr int count = bytes / size, pieces = int(tile.x_h) / count;
-    constexpr int team = team_of(pieces), teams = int(Plan::threads) / team;
+    constexpr int team = int(team_of(pieces, Plan::threads)), teams = int(Plan::threads) / team;
     const int first_d = box.d + int(span_axis<Problem::d>().first_input());
     const int first_h = box.h + int(span_axis<Problem::h>().first_input());
     const int first_w = box.w + int(span_axis<Problem::w>().first_input()) - int(tile.lead);
@@ -99,12 +99,6 @@ struct SpanInputs {
         }
       }
     }
-  }
-  /// Threads for the pieces of a row: a part of all threads, as small as it may be.
-  static __device__ constexpr int team_of(int pieces) {
-    int team = int(Plan::threads);
-    while (team % 2 == 0 && team / 2 >= pieces) team /= 2;
-    return team;
   }
 };
 
