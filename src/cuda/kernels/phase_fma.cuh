@@ -100,8 +100,9 @@ struct PhaseFma {
   __device__ __forceinline__ void parts_from(const Box& box, const Inputs& inputs,
                                              const Runs& runs) const {
     part<slot, read, written>(box, inputs, runs);
-    if constexpr (slot + 1 < Problem::d.stride)
+    if constexpr (slot + 1 < Problem::d.stride) {
       parts_from<slot + 1, read, written>(box, inputs, runs);
+    }
   }
 
   /// Computes one slot along d of all spans of the box, or all slots (-1).
