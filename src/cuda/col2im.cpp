@@ -38,7 +38,7 @@ Col2im geometry(const Problem& asked, const Plan& plan) {
                 tile_plan(plan));
 }
 
-Index products_of_thread(const Col2im& own) { return own.column_tiles * own.position_tiles * 4; }
+Index products_of_thread(const Col2im& own) { return own.round_tiles * own.position_tiles * 4; }
 
 Index sums_of_thread(const Col2im& own) { return own.thread_cells * own.planes * own.sums; }
 
@@ -169,7 +169,7 @@ struct Cycles {
   double output = 36;    ///< written at once, of 32 cells, by how far they are apart
   double copy = 0.5;     ///< to shared memory, of 32 lanes
   double staging = 827;  ///< a stage: barriers, and what waits for it
-  double round = 81;     ///< contributions through shared memory: the same
+  double round = 200;    ///< contributions through shared memory: the same
   double tile = 1025;
   double overlap = 3.4;  ///< exponent: all that is busy overlaps, but not wholly
 };
@@ -182,9 +182,13 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double planes = number(tile.in_d), cell_planes = number(plan.box[0] + own.planes - 1);
   const double warps = number(own.warps), tiles_of_16 = number(own.position_tiles);
   const double stages = number(own.stages), steps = stages * number(own.steps);
-  const double columns = number(own.column_tiles) * 8;
+  // Of planes of inputs: each once with all columns, or for each plane of cells that it reaches.
+  const double rounds = own.at_once ? planes : number(plan.box[0] * own.rounds);
+  const double column_tiles = number(own.round_tiles), columns = column_tiles * 8;
   const double parts_of_product = problem.type == DataType::f32 ? 3 : 1;
-  const double passes = problem.type == DataType::f32 ? std::max(steps / 8, 1.0) : 1;
+  const double gathers = rounds * (!own.at_once                    ? stages
+                                   : problem.type == DataType::f32 ? std::max(steps / 8, 1.0)
+                                                                   : 1);
   const double cells = warps * number(own.thread_cells);
   const double outputs = number(problem.axes[0].stride * problem.axes[1].stride *
                                 problem.axes[2].stride * plan.channel_block / own.together);
@@ -192,12 +196,10 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double apart = number(problem.axes[2].stride * element_size(problem.type) *
                               (problem.layout == Layout::channels_last ? problem.out_channels : 1));
   const double output = kCycles.output * std::clamp(apart / 8, 1.0, 16.0);
-  const double products =
-      planes * warps * tiles_of_16 * steps * number(own.column_tiles) * parts_of_product;
-  const double loads = planes * warps * tiles_of_16 * steps;
+  const double loads = rounds * warps * tiles_of_16 * steps;
+  const double products = loads * column_tiles * parts_of_product;
   const double contributions =
-      planes * passes *
-      (warps * tiles_of_16 * columns / 8 * kCycles.put + cells * columns * kCycles.take);
+      gathers * (warps * tiles_of_16 * columns / 8 * kCycles.put + cells * columns * kCycles.take);
   const double written = cell_planes * cells * outputs * output;
   const double staged_bytes =
       planes * number(tile.in_h * own.row * tile.ic) * number(element_size(problem.type));
@@ -213,15 +215,13 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double memory = problem.bytes() / std::max(number(tile.tiles), 1.0) / bytes_a_cycle;
   const double l2 = staged_bytes / (1.5 * bytes_a_cycle);
   // What a warp does one after the other; with warpgroups its share of tensor cores has others.
-  const double multiplying = tiles_of_16 * number(own.column_tiles) * steps * parts_of_product *
+  const double multiplying = tiles_of_16 * column_tiles * steps * parts_of_product *
                              kCycles.product * (warpgroups ? warps / 4 : 1);
-  const double rounds = own.at_once ? 1 : number(tile.neighbours / own.plane_neighbours);
-  const double one_warp =
-      planes * (stages * kCycles.staging + multiplying +
-                passes * (rounds * kCycles.round +
-                          4 * tiles_of_16 * number(own.column_tiles) * kCycles.put +
-                          4 * number(own.thread_cells) * columns * kCycles.take)) +
-      cell_planes * number(own.thread_cells) * outputs * output * 2 + kCycles.tile;
+  const double one_warp = planes * stages * kCycles.staging + rounds * multiplying +
+                          gathers * (kCycles.round + 4 * tiles_of_16 * column_tiles * kCycles.put +
+                                     4 * number(own.thread_cells) * columns * kCycles.take) +
+                          cell_planes * number(own.thread_cells) * outputs * output * 2 +
+                          kCycles.tile;
   const double resident = plan.resident;
   double sum = 0;
   for (const double busy : {issue, tensor, memory, l2, one_warp / resident}) {
@@ -252,7 +252,7 @@ void offer(const Problem& asked, const Machine& machine, const Plan& outline,
   for (const Index cell_tile : {kMostPositionsOfWarp, Index{16}}) {
     const Index warps = round_up(parts(own.tile.in_h * own.row, cell_tile), unit);
     if (warps > kMostWarps) continue;
-    for (const Index tiles_at_once : {own.shift_tiles, own.column_tiles}) {
+    for (const Index tiles_at_once : {own.shift_tiles, own.all_tiles}) {
       for (const int buffers : {2, 3}) {
         plan.cell_tile = cell_tile;
         plan.threads = static_cast<int>(32 * warps);
@@ -269,7 +269,7 @@ void offer(const Problem& asked, const Machine& machine, const Plan& outline,
         list.push_back({plan, reason});
         if (reason.empty()) list.back().seconds = seconds(problem, machine, plan, own);
       }
-      if (own.shift_tiles == own.column_tiles) break;
+      if (own.shift_tiles == own.all_tiles) break;
     }
   }
 }
@@ -285,9 +285,14 @@ std::vector<KernelFamily::Constant> constants(const Problem& asked, const Plan& 
   const Col2im own = geometry(asked, plan);
   const Tiling& tile = own.tile;
   const Index block = plan.channel_block;
-  std::vector<Index> columns, sum_of, first_column;
+  std::vector<Index> columns, sum_of, first_column, end_column;
+  const auto pad = [&](Index count) {
+    columns.resize(static_cast<std::size_t>(count), -1);
+    sum_of.resize(columns.size(), -1);
+  };
   for (Index n = 0; n < tile.neighbours; ++n) {
-    first_column.push_back(static_cast<Index>(columns.size()));
+    first_column.push_back(own.first_column(n));
+    pad(first_column.back());
     for (Index phase = 0; phase < tile.live_phases; ++phase) {
       const Index tap = tile.tap(n, phase);
       for (Index channel = 0; channel < block && tap >= 0; ++channel) {
@@ -295,10 +300,9 @@ std::vector<KernelFamily::Constant> constants(const Problem& asked, const Plan& 
         sum_of.push_back(phase * block + channel);
       }
     }
+    end_column.push_back(static_cast<Index>(columns.size()));
   }
-  first_column.push_back(static_cast<Index>(columns.size()));
-  columns.resize(static_cast<std::size_t>(own.column_tiles * 8), -1);
-  sum_of.resize(columns.size(), -1);
+  pad(own.column_tiles * 8);
 
   const Phases d(tile.problem.d), h(tile.problem.h), w(tile.problem.w);
   const auto live_index = [](const Phases& phases, Index phase) {
@@ -319,6 +323,7 @@ std::vector<KernelFamily::Constant> constants(const Problem& asked, const Plan& 
   std::vector<KernelFamily::Constant> list = plan_constants(plan);
   list.push_back(number_list("columns[]", columns));
   list.push_back(number_list("first_column[]", first_column));
+  list.push_back(number_list("end_column[]", end_column));
   list.push_back(number_list("sum_of[]", sum_of));
   list.push_back(number_list("live_phase[]", live_phase));
   list.push_back({"int", "input_sets", std::to_string(input_sets(asked, plan, own))});

@@ -124,12 +124,15 @@ def test_products_with_all_taps_compute_it_too(problem, family, tmp_path, monkey
         ("n2,ic8,oc1,i4x5x8,k4,s2,p1,bias", "threads128,box2x6x9,block1,columns32"),
         ("ic24,oc2,i5x6x7,k3,s2,p1,op1,bias,cl", "threads128,box2x6x7,lead1x1x1,block2,columns56"),
         ("ic12,oc1,i8x10,k4,s2,p1,op1,f16", "threads128,box2x1x11,lead0x0x1,block1,columns16"),
+        ("ic40,oc1,i5x4x8,k4,s2,p1", "threads128,box2x5x8,lead0x0x1,block1,columns32,inputs16"),
+        ("ic12,oc2,i5x4x8,k3,s2,p1,cl", "threads128,box1x4x8,lead1x1x1,block2,columns40"),
     ],
 )
 @pytest.mark.parametrize("family", ["col2im_mma", "col2im_wgmma"])
 def test_all_taps_with_cells_anywhere(problem, plan, family, tmp_path, monkeypatch):
-    if family == "col2im_mma" and "i8x10" in problem:
-        plan = plan.replace("128", "32")
+    if family == "col2im_mma":  # whose warps need not be four
+        threads = 32 if "i8x10" in problem else 96 if "i5x4x8" in problem else 128
+        plan = plan.replace("threads128", f"threads{threads}")
     products_compute_it_too(problem, f"{family}:cells16,{plan}", tmp_path, monkeypatch)
 
 

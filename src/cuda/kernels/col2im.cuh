@@ -7,11 +7,13 @@
 //
 //     contributions[position][column] = inputs[position][k] · weights[k][column]
 //
-// where a column is a tap and an output channel. They go through shared memory, those of one shift
-// along d at a time, to the threads that have the cells of a plane: a thread keeps the outputs of
-// its cells in registers, of so many planes of cells as one input reaches, and writes those of a
-// plane that is complete. Columns are sorted by neighbour, the shift from an input to the cell that
-// it contributes to: what a cell takes from one position lies together.
+// where a column is a tap and an output channel. They go through shared memory to the threads that
+// have the cells of a plane: a thread keeps the outputs of its cells in registers, of so many
+// planes of cells as one input reaches, and writes those of a plane that is complete. Columns are
+// sorted by neighbour, the shift from an input to the cell that it contributes to: what a cell
+// takes from one position lies together. A plane of inputs is multiplied in one round with all
+// columns, or in one with those of each shift along d: without the ones that reach no plane of the
+// tile.
 #pragma once
 
 #include "cuda/kernels/layout.cuh"
@@ -26,7 +28,10 @@ struct Col2im {
   Index stage_words;                ///< of input channels, staged at a time
   Index stages;                     ///< that together have all channels
   Index steps;                      ///< of eight words, in a stage
-  Index column_tiles;               ///< of eight columns
+  Index all_tiles, shift_tiles;     ///< of eight columns: all, those of a shift along d at most
+  bool at_once;                     ///< all columns are multiplied in one round
+  Index rounds, round_tiles;        ///< of all shifts along d; column tiles of each
+  Index column_tiles;               ///< of all rounds
   Index product_tiles;              ///< of those in an instruction of warpgroups
   Index warps, positions;           ///< of a plane of inputs; a warp has `cell_tile` of them
   Index position_tiles;             ///< of 16, of a warp
@@ -42,9 +47,6 @@ struct Col2im {
   Index plane_cells, thread_cells;  ///< cells of a plane, and of a thread
   Index run_channels, run_w;        ///< outputs of a cell that follow each other in memory
   Index together;                   ///< as many of them are written at once
-  Index shift_tiles;                ///< column tiles of a shift along d, at most
-  bool at_once;                     ///< all columns go through shared memory together
-  Index put_tiles;                  ///< column tiles that do, at most
   Index contribution_pitch;         ///< from position to position
   int contribution_mask;            ///< of what `swizzle` says
   Index lane_words, weight_words, packed_bytes;
@@ -59,11 +61,6 @@ struct Col2im {
     if (p.split) stage_words = least(stage_words, 64);
     stages = parts(tile.ic, stage_words * tile.per_word);
     steps = stage_words / 8;
-    column_tiles = parts(columns(), 8);
-    // All instructions are as wide: the compiler puts none after another that has other sums.
-    const Index products = q.warpgroups ? parts(column_tiles, kMostProductTiles) : column_tiles;
-    column_tiles = round_up(column_tiles, products);
-    product_tiles = column_tiles / products;
 
     const Index elements = 16 / p.element_bytes;
     whole_rows = tile.blocks_w == 1;
@@ -76,14 +73,14 @@ struct Col2im {
     sums = tile.live_phases * q.channel_block;
     plane_cells = q.box_h * q.box_w;
     join_outputs();
-    shift_tiles = 0;
-    for (Index shift = 0; shift < tile.neighbours / plane_neighbours; ++shift) {
-      shift_tiles = most(shift_tiles, end_tile(shift) - first_tile(shift));
+    Index columns = 0, columns_of_shift = 0;
+    for (Index first = 0; first < tile.neighbours; first += plane_neighbours) {
+      const Index count = columns_between(first, first + plane_neighbours);
+      columns += count;
+      columns_of_shift = most(columns_of_shift, count);
     }
+    all_tiles = whole_products(columns), shift_tiles = whole_products(columns_of_shift);
     lane_words = p.split ? 4 : 2;
-    weight_words = stages * steps * column_tiles * 32 * lane_words;
-    packed_bytes = p.groups * tile.channel_blocks * weight_words * 4;
-    to_lower = q.warpgroups ? column_tiles * 32 : 2;
     share();
   }
   /// Makes it that of a plan with other positions of a warp, threads, buffers and columns, for less
@@ -102,19 +99,10 @@ struct Col2im {
     return taps_with(p.d, at.d) * taps_with(p.h, at.h) * taps_with(p.w, at.w) *
            tile.plan.channel_block;
   }
-  /// The first column of a neighbour, or all columns.
   PHASECONV_FUNCTION Index first_column(Index neighbour) const {
-    Index count = 0;
-    for (Index n = 0; n < neighbour; ++n) count += columns_of(n);
-    return count;
-  }
-  PHASECONV_FUNCTION Index columns() const { return first_column(tile.neighbours); }
-  /// Column tiles with columns of the n-th shift along d.
-  PHASECONV_FUNCTION Index first_tile(Index shift) const {
-    return first_column(shift * plane_neighbours) / 8;
-  }
-  PHASECONV_FUNCTION Index end_tile(Index shift) const {
-    return parts(first_column((shift + 1) * plane_neighbours), 8);
+    if (at_once) return columns_between(0, neighbour);
+    const Index shift = neighbour / plane_neighbours;
+    return shift * round_tiles * 8 + columns_between(shift * plane_neighbours, neighbour);
   }
 
   /// Which word of a stage lane t has in a step, as its first or second k. With channels last a
@@ -159,6 +147,20 @@ struct Col2im {
   }
 
  private:
+  PHASECONV_FUNCTION Index columns_between(Index neighbour, Index end) const {
+    Index count = 0;
+    for (; neighbour < end; ++neighbour) count += columns_of(neighbour);
+    return count;
+  }
+  /// Column tiles, as many as instructions multiply; all of them are as wide: the compiler puts
+  /// none after another that has other sums.
+  PHASECONV_FUNCTION Index whole_products(Index columns) const {
+    const Index tiles = parts(columns, 8);
+    return round_up(tiles, products_of(tiles));
+  }
+  PHASECONV_FUNCTION Index products_of(Index tiles) const {
+    return tile.plan.warpgroups ? parts(tiles, kMostProductTiles) : tiles;
+  }
   PHASECONV_FUNCTION void join_outputs() {
     const TileProblem& p = tile.problem;
     const Index block = tile.plan.channel_block;
@@ -181,12 +183,18 @@ struct Col2im {
   PHASECONV_FUNCTION void share() {
     const TileProblem& p = tile.problem;
     const TilePlan& q = tile.plan;
-    at_once = q.column_tile >= column_tiles * 8;
-    put_tiles = at_once ? column_tiles : shift_tiles;
+    at_once = q.column_tile >= all_tiles * 8;
+    rounds = at_once ? 1 : tile.neighbours / plane_neighbours;
+    round_tiles = at_once ? all_tiles : shift_tiles;
+    column_tiles = rounds * round_tiles;
+    product_tiles = round_tiles / products_of(round_tiles);
+    weight_words = stages * steps * column_tiles * 32 * lane_words;
+    packed_bytes = p.groups * tile.channel_blocks * weight_words * 4;
+    to_lower = q.warpgroups ? column_tiles * 32 : 2;
     // With `swizzle`: eight columns of the positions that lanes have, and four of eight consecutive
     // ones, lie in 32 different banks.
-    contribution_mask = put_tiles % 4 == 0 ? 7 : 1;
-    contribution_pitch = congruent(put_tiles * 8, contribution_mask == 7 ? 0 : 8, 16);
+    contribution_mask = round_tiles % 4 == 0 ? 7 : 1;
+    contribution_pitch = congruent(round_tiles * 8, contribution_mask == 7 ? 0 : 8, 16);
     const Index size = p.element_bytes;
     warps = q.threads / 32;
     positions = warps * q.cell_tile;

@@ -25,9 +25,11 @@ struct Col2imKernel {
   static constexpr int stages = int(col2im_of<Problem, Plan>().stages);
   static constexpr int steps = int(col2im_of<Problem, Plan>().steps);
   static constexpr bool last = Problem::channels_last;
-  /// Tensor cores truncate as they add: products of float32 join the sums after so many stages.
-  static constexpr int stages_together =
-      tiling_of<Problem, Plan>().problem.split ? 8 / steps : stages;
+  /// Tensor cores truncate as they add: products of float32 join the sums after so many stages,
+  /// those of several rounds, which share registers, after each.
+  static constexpr int stages_together = col2im_of<Problem, Plan>().rounds > 1      ? 1
+                                         : tiling_of<Problem, Plan>().problem.split ? 8 / steps
+                                                                                    : stages;
 
   const Stored* input;
   const unsigned* packed;
@@ -66,7 +68,7 @@ struct Col2imKernel {
       for (int inputs_left = rows.planes; plane < int(Plan::box_d); ++plane) {
         if (inputs_left > 0) {
           --inputs_left;
-          contribute(contributed, shared, ahead, piece, together, cells, sums);
+          contribute(contributed, shared, ahead, piece, together, plane, cells, sums);
         }
         contributed.finish(kept(number), plane, cells, sums, input, packed, bias, output);
       }
@@ -101,25 +103,37 @@ struct Col2imKernel {
     }
   };
 
-  /// Adds what the next plane of inputs contributes to a thread's cells.
+  /// Adds what the next plane of inputs contributes to a thread's cells, of `plane` and those
+  /// behind.
   __device__ __forceinline__ void contribute(const Contributed& contributed, unsigned char* shared,
                                              Cursor& ahead, int& piece, unsigned together,
-                                             const typename Contributed::Cells& cells,
+                                             int plane, const typename Contributed::Cells& cells,
                                              typename Contributed::Sums& sums) const {
+    constexpr int rounds = int(col2im_of<Problem, Plan>().rounds);
     typename Contributed::Products products;
 #pragma unroll 1
     for (int part = 0; part < stages; ++part, ++piece) {
       wait_for_copies_but<buffers - 2>();
       __syncthreads();
       stage(ahead, shared, (piece + buffers - 1) % buffers, together);
-      Multiply::add(shared, inputs(shared, piece % buffers), part, part % stages_together == 0,
-                    products);
-      if (stages_together < stages && part % stages_together == stages_together - 1 &&
-          part < stages - 1) {
-        contributed.gather(products, cells, sums);
+      bool gathered = false;
+#pragma unroll
+      for (int round = 0; round < rounds; ++round) {
+        if (rounds > 1 && !reaches(plane, round)) continue;
+        Multiply::add(shared, inputs(shared, piece % buffers), part, round,
+                      part % stages_together == 0, products);
+        if (part % stages_together < stages_together - 1 && part < stages - 1) continue;
+        // What cells take from the round before is still there.
+        if (gathered) __syncthreads();
+        contributed.gather(round, products, cells, sums);
+        gathered = true;
       }
     }
-    contributed.gather(products, cells, sums);
+  }
+  /// Whether inputs contribute to the tile by a shift along d.
+  static __device__ __forceinline__ bool reaches(int plane, int shift) {
+    constexpr Phases d = phases_of<Problem::d>();
+    return unsigned(plane + int(d.shift_at(shift) - d.min_shift())) < unsigned(Plan::box_d);
   }
 
   static __device__ __forceinline__ unsigned char* inputs(unsigned char* shared, int buffer) {

@@ -12,20 +12,22 @@ struct TapProductsOfWarpgroups {
   using Cells = typename Inputs::Cells;
   static constexpr int steps = int(col2im_of<Problem, Plan>().steps);
   static constexpr int column_tiles = int(col2im_of<Problem, Plan>().column_tiles);
+  static constexpr int round_tiles = int(col2im_of<Problem, Plan>().round_tiles);
   static constexpr int product_tiles = int(col2im_of<Problem, Plan>().product_tiles);
   static constexpr int position_tiles = Inputs::position_tiles;
   static constexpr int at_once = Inputs::steps_at_once;
-  using Sums = float[column_tiles][position_tiles][4];
+  using Sums = float[round_tiles][position_tiles][4];
 
   /// Tensor cores read them past what threads see.
   static __device__ __forceinline__ void weights_are_written() { fence_before_bulk_copies(); }
 
-  /// Adds the products of a warpgroup's positions with the weights of a stage; `first`: sets the
-  /// sums.
+  /// Adds the products of a warpgroup's positions with the weights of a stage, those of a round;
+  /// `first`: sets the sums.
   static __device__ __forceinline__ void add(const unsigned char* shared,
-                                             const unsigned char* staged, int stage, bool first,
-                                             Sums& sums) {
-    const unsigned weights = uniform(shared_address(shared) / 16 + stage * (steps * step_units));
+                                             const unsigned char* staged, int stage, int round,
+                                             bool first, Sums& sums) {
+    const unsigned weights = uniform(shared_address(shared) / 16 + stage * (steps * step_units) +
+                                     round * (round_tiles * 8));
     Cells a[sets];
 #pragma unroll
     for (int i = 0; i < sets && i * at_once < steps; ++i) Inputs::load(staged, i * at_once, a[i]);
@@ -60,7 +62,7 @@ struct TapProductsOfWarpgroups {
 #pragma unroll
     for (int s = 0; s < at_once; ++s) {
 #pragma unroll
-      for (int column = 0; column < column_tiles; column += product_tiles) {
+      for (int column = 0; column < round_tiles; column += product_tiles) {
         const unsigned long long upper =
             core_matrices(weights + s * step_units + column * 8 + leading(step_units / 2));
         const unsigned long long lower = upper + operand_units;

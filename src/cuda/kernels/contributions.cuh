@@ -1,5 +1,5 @@
 // How outputs of the col2im families gather what a plane of inputs contributes to them, and how
-// they leave for memory. The warps that multiplied leave contributions in shared memory; each
+// they leave for memory. The warps that multiplied leave those of a round in shared memory; each
 // thread has cells of its own, and their sums in registers: no two threads add to one output, and
 // neighbours follow each other in order, so that sums are the same every time.
 #pragma once
@@ -12,14 +12,14 @@ struct Contributions {
   using Stored = typename Element::Stored;
   using At = Place<Problem, Plan>;
   using Rows = InputRows<Problem, Plan>;
-  static constexpr int column_tiles = int(col2im_of<Problem, Plan>().column_tiles);
+  static constexpr int round_tiles = int(col2im_of<Problem, Plan>().round_tiles);
   static constexpr int position_tiles = int(col2im_of<Problem, Plan>().position_tiles);
   static constexpr int neighbours = int(col2im_of<Problem, Plan>().plane_neighbours);
   static constexpr int thread_cells = int(col2im_of<Problem, Plan>().thread_cells);
   static constexpr int shifts = int(Phases(Problem::d).shift_count());
 
   /// Of a warp's positions, as matrix instructions leave them.
-  using Products = float[column_tiles][position_tiles][4];
+  using Products = float[round_tiles][position_tiles][4];
   /// Of a thread's cells, in the planes of cells that a plane of inputs reaches: outputs without
   /// their bias.
   using Sums =
@@ -72,19 +72,14 @@ struct Contributions {
 
   /// From the warps' registers to those of the cells. All threads of the block come here, after a
   /// barrier that followed the last time.
-  __device__ __forceinline__ void gather(const Products& products, const Cells& cells,
+  __device__ __forceinline__ void gather(int round, const Products& products, const Cells& cells,
                                          Sums& sums) const {
-    constexpr int rounds = col2im_of<Problem, Plan>().at_once ? 1 : shifts;
+    constexpr int round_shifts = shifts / int(col2im_of<Problem, Plan>().rounds);
+    put(products);
+    __syncthreads();
 #pragma unroll
-    for (int round = 0; round < rounds; ++round) {
-      if (round > 0) __syncthreads();
-      const int begin = first_column(round), end = first_column(rounds == 1 ? shifts : round + 1);
-      put(begin / 8, (end + 7) / 8, products);
-      __syncthreads();
-#pragma unroll
-      for (int shift = round; shift < (rounds == 1 ? shifts : round + 1); ++shift) {
-        take(shift, begin / 8 * 8, cells, sums);
-      }
+    for (int shift = 0; shift < round_shifts; ++shift) {
+      take(round * round_shifts + shift, round * round_tiles * 8, cells, sums);
     }
   }
 
@@ -119,8 +114,7 @@ struct Contributions {
   }
 
  private:
-  /// Contributions of the column tiles from `first` on.
-  __device__ __forceinline__ void put(int first, int end, const Products& products) const {
+  __device__ __forceinline__ void put(const Products& products) const {
     constexpr Col2im own = col2im_of<Problem, Plan>();
     constexpr int pitch = int(own.contribution_pitch) * 4;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -128,15 +122,14 @@ struct Contributions {
     const int row = int(own.contribution_at) + (warp * int(Plan::cell_tile) + position) * pitch +
                     own.column_place(own.swizzle(position) * 16, lane % 4 * 2);
 #pragma unroll
-    for (int c = 0; c < column_tiles; ++c) {
-      if (c < first || c >= end) continue;
+    for (int c = 0; c < round_tiles; ++c) {
 #pragma unroll
       for (int i = 0; i < position_tiles; ++i) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int further = own.position(0, i, half);
           const int place =
-              own.column_place(row ^ own.swizzle(further) * 16, (c - first) * 8) + further * pitch;
+              own.column_place(row ^ own.swizzle(further) * 16, c * 8) + further * pitch;
           *reinterpret_cast<float2*>(shared + place) = {products[c][i][half * 2],
                                                         products[c][i][half * 2 + 1]};
         }
@@ -154,7 +147,7 @@ struct Contributions {
 #pragma unroll
       for (int n = 0; n < neighbours; ++n) {
         const int begin = Plan::first_column(shift * neighbours + n);
-        const int end = Plan::first_column(shift * neighbours + n + 1);
+        const int end = Plan::end_column(shift * neighbours + n);
 #pragma unroll
         for (int at = begin / 4 * 4; at < end; at += 4) {
           const int place = own.column_place(cells.from[i][n], at - first);
@@ -186,9 +179,6 @@ struct Contributions {
         if (begin <= j + 1 && end > j + 1) value[j + 1] = from[j + 1];
       }
     }
-  }
-  static __device__ __forceinline__ int first_column(int shift) {
-    return Plan::first_column(shift * neighbours);
   }
 
   static constexpr bool last = Problem::channels_last;
