@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "cpu/read_ahead.h"
 #include "cpu/scratch.h"
@@ -40,6 +41,7 @@ class PairWorker {
     for (Index index = begin; index < end; ++index) {
       const Task task(t, index);
       memory.start(t, task, b);
+      find_places(task);
       for (Index d = task.cell[0]; d < task.cell[0] + task.cells[0]; ++d) {
         const Staged staged =
             stage(t, k, x, region(task), part(), d, d + 1, memory.staged, memory.run);
@@ -90,7 +92,7 @@ class PairWorker {
       for (Index q = 0; q < cells; q += t.vector_tile * t.vector_lanes) {
         const Index vectors = std::min(t.vector_tile, ceil_div(cells - q, t.vector_lanes));
         product.vectors = staged.data + d % t.slots * staged.slot + q;
-        find_places(task, q, vectors);
+        product.places = places.data() + 2 * q / t.vector_lanes;
         Index tap = 0;
         for (Index rd = 0; rd < along_d.count(); ++rd) {
           for (Index rh = 0; rh < along_h.count(); ++rh, tap += 2) {
@@ -106,17 +108,17 @@ class PairWorker {
     }
   }
 
-  /// Where the outputs of the cells from `q` on go, counted from the first row of the box.
-  void find_places(const Task& task, Index q, Index vectors) {
+  /// Where the vectors of outputs of a box go, counted from its first row; its last vector of cells
+  /// may end beyond it.
+  void find_places(const Task& task) {
     const Index width = 2 * task.cells[2];
     const Index end = width * task.cells[1];
-    for (Index n = 0; n < 2 * vectors; ++n) {
-      const Index at = 2 * q + n * t.vector_lanes;
-      places[n] = at >= end
-                      ? -1
-                      : at / width * t.phases[1].count() * sizes[2] + 2 * task.cell[2] + at % width;
+    const Index vectors = ceil_div(task.cells[1] * task.cells[2], t.vector_lanes);
+    places.assign(static_cast<std::size_t>(2 * vectors), -1);
+    for (Index at = 0; at < end; at += t.vector_lanes) {
+      places[static_cast<std::size_t>(at / t.vector_lanes)] =
+          at / width * t.phases[1].count() * sizes[2] + 2 * task.cell[2] + at % width;
     }
-    product.places = places;
   }
 
   const Tiling& t;
@@ -130,7 +132,7 @@ class PairWorker {
                           t.problem.axes[2].output()};
   RowTap both;
   RowProduct product;
-  Index places[2 * max_vectors];
+  std::vector<Index> places;
   ReadAhead ahead;
 };
 

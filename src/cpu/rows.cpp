@@ -27,7 +27,8 @@ class RowsWorker {
         memory(tiling),
         writer(tiling, kernels, output, memory.run),
         shared(shared_taps(t.phases[2])),
-        more_cells(t.phases[2].cell_of(1) - t.phases[2].cell_begin()) {
+        more_cells(t.phases[2].cell_of(1) - t.phases[2].cell_begin()),
+        known_taps(static_cast<std::size_t>(t.phases[0].count() * t.slots)) {
     part.depth = t.depth;
     part.shift_end = t.window;
     product.depth = t.depth;
@@ -90,7 +91,7 @@ class RowsWorker {
     const Index channel = task.group * t.channels + task.channel;
     writer.expect({task.n, channel, task.channels, o_d, row_begin, row_end, begin, end});
 
-    find_taps(d, rd);
+    use_taps(d, rd);
     const Index width = end - begin;
     product.to_line = t.phases[1].count() * width;
     for (Index rh = 0; rh < t.phases[1].count(); ++rh) {
@@ -128,18 +129,37 @@ class RowsWorker {
     shares = equal_shares(ceil_div(task.cells[2], t.vector_lanes), t.vector_tile);
   }
 
-  /// The taps of a plane of outputs, for each phase along h. Those beyond the ends of the rows and
-  /// columns read zeros.
-  void find_taps(Index d, Index rd) {
+  /// The taps of a plane of outputs, for each phase along h, and what they follow from: planes of a
+  /// box have few different ones.
+  struct PlaneTaps {
+    TapRun along_d;
+    Index row = -1;  ///< Staged::row
+    std::vector<RowTap> taps;
+    std::vector<std::size_t> begin;  ///< of each phase along h, and the end
+  };
+
+  void use_taps(Index d, Index rd) {
     const TapRun along_d = reaching(t.phases[0], taps_of(t.phases[0], rd), d, d + 1);
+    PlaneTaps& found = known_taps[static_cast<std::size_t>(rd * t.slots + d % t.slots)];
+    if (found.row != staged.row || found.along_d != along_d) {
+      found.along_d = along_d;
+      found.row = staged.row;
+      find_taps(d, found);
+    }
+    plane_taps = &found;
+  }
+
+  /// Taps beyond the ends of the rows and columns read zeros.
+  void find_taps(Index d, PlaneTaps& found) const {
+    const TapRun& along_d = found.along_d;
     const auto count = static_cast<Index>(shared.size());
     // In the order w, d, h or d, h, w.
     const Index outer = t.taps_w_first ? count : 1;
     const Index inner = t.taps_w_first ? 1 : count;
-    taps.clear();
-    taps_begin.clear();
+    found.taps.clear();
+    found.begin.clear();
     for (Index rh = 0; rh < t.phases[1].count(); ++rh) {
-      taps_begin.push_back(taps.size());
+      found.begin.push_back(found.taps.size());
       const TapRun along_h = taps_of(t.phases[1], rh);
       for (Index first = 0; first < outer; ++first) {
         for (Index i = 0; i < along_d.count; ++i) {
@@ -150,30 +170,34 @@ class RowsWorker {
             const Index tap_h =
                 tap_d * t.problem.axes[1].kernel + along_h.tap + j * t.phases[1].tap_step;
             const Index position = plane % t.slots * staged.slot + y * staged.row;
-            for (Index l = first; l < first + inner; ++l) add_tap(position, tap_h, l);
+            for (Index l = first; l < first + inner; ++l) {
+              found.taps.push_back(shared_tap(position, tap_h, l));
+            }
           }
         }
       }
     }
-    taps_begin.push_back(taps.size());
+    found.begin.push_back(found.taps.size());
   }
 
-  void add_tap(Index position, Index tap_h, Index along_w) {
+  RowTap shared_tap(Index position, Index tap_h, Index along_w) const {
     const SharedTap& from = shared[static_cast<std::size_t>(along_w)];
-    RowTap& tap = taps.emplace_back();
+    RowTap tap;
     tap.vector = position + from.offset;
     for (std::size_t m : {0u, 1u}) {
       if (from.tap[m] != no_tap) {
         tap.weight[m] = (tap_h * t.problem.axes[2].kernel + from.tap[m]) * t.depth;
       }
     }
+    return tap;
   }
 
   /// Rows of all channels, with the taps of one phase along h.
   void lines_of(Index phase, Index cell, Index lines, Index to, Index width) {
     const auto at = static_cast<std::size_t>(phase);
-    product.taps = taps.data() + taps_begin[at];
-    product.tap_count = static_cast<Index>(taps_begin[at + 1] - taps_begin[at]);
+    const std::size_t first_tap = plane_taps->begin[at];
+    product.taps = plane_taps->taps.data() + first_tap;
+    product.tap_count = static_cast<Index>(plane_taps->begin[at + 1] - first_tap);
     for (const Share& share : shares) {
       if (share.count == 0) continue;
       const Index first = share.first * t.vector_lanes;
@@ -261,9 +285,8 @@ class RowsWorker {
                           t.problem.axes[2].output()};
   Part part;
   Staged staged;
-  // Of the plane at hand, and where those of each phase along h begin.
-  std::vector<RowTap> taps;
-  std::vector<std::size_t> taps_begin;
+  std::vector<PlaneTaps> known_taps;  ///< for each phase along d and slot of a plane of cells
+  const PlaneTaps* plane_taps = nullptr;
   RowProduct product;
   std::vector<Channels> channels;
   std::array<Share, 2> shares;  ///< of the vectors of a row
