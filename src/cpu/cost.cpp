@@ -14,7 +14,12 @@ namespace {
 // plans (36 layers, both layouts, float32, one thread of a Zen 5 with AVX-512) of which 93% were
 // then predicted within 30%, and again in part on a Zen 4; docs/planning.md has more. All are costs
 // beside the multiply-adds.
-constexpr double latency = 5;        ///< of a multiply-add, and one
+constexpr double latency = 5;  ///< of a multiply-add, and one
+// Instructions of a register tile: multiply-adds, loads, and those of its loop. With 16 registers
+// and two multiply-adds a cycle they may be the bound: a core begins nearly six, but shared with
+// another thread four and less. In between, predictions are within 30% either way.
+constexpr double instructions_a_cycle = 3.2;
+constexpr double loop_instructions = 3;
 constexpr double apart = 1.05;       ///< times, where the vectors of a tile lie far apart
 constexpr double tile_start = 6;     ///< a register tile, for each share of the input channels
 constexpr double tile_tap = 2;       ///< and for each tap of it
@@ -83,6 +88,11 @@ void for_shares(Index extent, Index tile, F f) {
 /// Cells of which every phase is an output: what a row of them has, if it is taken by itself.
 Index cells_of_outputs(const Phases& axis) { return ceil_div(axis.axis.output(), axis.count()); }
 
+/// What a core takes to begin the instructions of a register tile, for one input channel.
+double begin_cycles(Index multiply_adds, Index loads) {
+  return (real(multiply_adds + loads) + loop_instructions) / instructions_a_cycle;
+}
+
 /// One multiply-add of some register tiles of one phase, for a block of channels.
 struct TileCost {
   TileCost(const Tiling& tiling, double cycles_each, double at_least)
@@ -101,7 +111,9 @@ struct TileCost {
                            : !t.staged              ? single + vector
                                                     : std::max(single + vector, 2.8 * vector);
       const double strided = along_cells && t.depth > 1 && t.window[2] > 1 ? apart : 1;
-      cycles += real(tiles * count) * std::max({sums, loads, least}) * strided;
+      const double begin = begin_cycles(
+          rows * vectors, t.lanes == Lanes::groups ? (rows + 1) * vectors : rows + vectors);
+      cycles += real(tiles * count) * std::max({sums, loads, begin, least}) * strided;
       number += real(tiles * count);
     });
   }
@@ -270,7 +282,8 @@ double pairs_cycles(const Problem& problem, const Machine& machine, const Tiling
   for_tiles(t.block, t.row_tile, [&](Index a, Index na) {
     for_tiles(ceil_div(t.box[1] * t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
       const double loads = each * (2 * real(a) + 2.5 * real(b));
-      multiply_adds += real(na * nb) * std::max({2 * each * real(a * b), loads, latency});
+      multiply_adds += real(na * nb) * std::max({2 * each * real(a * b), loads,
+                                                 begin_cycles(2 * a * b, 2 * a + b), latency});
       tiles += real(na * nb);
     });
   });
@@ -297,8 +310,12 @@ double rows_cycles(const Problem& problem, const Machine& machine, const Tiling&
     const double sums = each * real(rows * vectors);
     const double single = each * (t.line_rows() ? 1 : real(rows));
     const double loads = (t.depth > 1 ? 2.9 : 1.2) * (t.line_rows() ? sums : each * real(vectors));
-    multiply_adds += count * (both * std::max({2 * sums, 2 * single + loads, least}) +
-                              alone * std::max({sums, single + loads, least}));
+    const auto begin = [&](Index phases) {
+      const Index loaded = t.line_rows() ? phases + rows * vectors : phases * rows + vectors;
+      return begin_cycles(phases * rows * vectors, loaded);
+    };
+    multiply_adds += count * (both * std::max({2 * sums, 2 * single + loads, begin(2), least}) +
+                              alone * std::max({sums, single + loads, begin(1), least}));
     tiles += count;
   };
   for_shares(ceil_div(t.box[2], t.vector_lanes), t.vector_tile, [&](Index b, Index nb) {
