@@ -26,10 +26,11 @@ def pair(rank, device="cpu", **kwargs):
     return ours, theirs, torch.randn(2, 6, *[5] * rank, device=device)
 
 
-def check(module, x):
+def check(module, x, output_size=None, output_padding=None):
     contract.check(
-        module(x), x, module.weight, module.bias, module.stride, module.padding,
-        module.output_padding, module.groups, module.dilation,
+        module(x, output_size), x, module.weight, module.bias, module.stride, module.padding,
+        module.output_padding if output_padding is None else output_padding, module.groups,
+        module.dilation,
     )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def test_module(rank, device, no_grad, spy):
     for size in (9, 10):
         output_size = [size] * rank
         assert ours(x, output_size=output_size).shape == theirs(x, output_size).shape
+        check(ours, x, [2, 4, *output_size], output_padding=size - 9)
         # A batch of one is the same problem, with the same plan; others may add in another order.
         assert torch.equal(ours(x[0], output_size), ours(x[:1], [1, 4, *output_size])[0])
     for wrong in ([8] * rank, [9] * (rank + 1)):
