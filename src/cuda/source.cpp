@@ -156,7 +156,6 @@ KernelSource generate_source(const Problem& problem, const Plan& plan, std::stri
                               run +
                               R"((const Kernel::Stored* input, const Kernel::Packed::Word* packed,
     const Kernel::Stored* bias, Kernel::Stored* output) {
-  wait_for_earlier_kernels();
   Kernel{input, packed, bias, output}.run();
 }
 

@@ -171,9 +171,16 @@ inline void __syncwarp() {
   const std::size_t warp = host::current / 32;
   host::warp_barriers[warp].wait(warp * 32, warp * 32 + 32);
 }
-// What the threads of a warp ask each other: here they already agree, or need not.
+// What the threads of a warp ask each other. Here they already agree, or need not.
 inline bool __all_sync(unsigned, bool one) { return one; }
-inline unsigned __shfl_sync(unsigned, unsigned value, int) { return value; }
+inline unsigned __shfl_sync(unsigned, unsigned value, int lane) {
+  static unsigned shown[1024];
+  shown[host::current] = value;
+  __syncwarp();
+  const unsigned found = shown[host::current / 32 * 32 + static_cast<std::size_t>(lane)];
+  __syncwarp();
+  return found;
+}
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }

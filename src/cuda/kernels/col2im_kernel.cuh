@@ -48,6 +48,7 @@ struct Col2imKernel {
     unsigned number = blockIdx.x;  // of the tile that is computed
     Cursor ahead{number};
     contributed.fill_zeros();
+    wait_for_earlier_kernels();
     fetch_weights(shared, At(number));
 #pragma unroll 1
     for (int i = 0; i < buffers - 1; ++i) stage(ahead, shared, i, together);

@@ -131,6 +131,7 @@ struct Direct {
   Stored* output;
 
   __device__ void run() const {
+    wait_for_earlier_kernels();
     for (Index block = blockIdx.x; block < blocks; block += gridDim.x) {
       // Blocks that run together share inputs: channel tiles first, then phases, then groups.
       Remainder rest{block};

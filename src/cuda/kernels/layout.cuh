@@ -244,8 +244,8 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   }
   table_at = weight_bytes * (streams ? q.slots : stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
   bias_at = table_at + round_up(4 * table_numbers, 16);
-  barriers =
-      (streams ? 2 * (q.slots + input_buffers + output_buffers) : 0) + (raw ? raw_buffers : 0);
+  const Index raws = raw ? raw_buffers : 0;
+  barriers = streams ? 2 * (q.slots + input_buffers + output_buffers + raws) : raws;
   barriers_at = round_up(bias_at + out_c * 4, 8);
   input_at = round_up(barriers_at + 8 * barriers, 128);
   input_bytes = round_up(input_count * staged_size, 128);

@@ -28,6 +28,7 @@ struct PhaseFma {
   Stored* output;
 
   __device__ __forceinline__ void run() const {
+    wait_for_earlier_kernels();
     constexpr Spans tile = spans_of<Problem, Plan>();
     constexpr int read = int(tile.read_bytes()), written = int(tile.written_bytes());
     if constexpr (last) {

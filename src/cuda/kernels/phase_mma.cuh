@@ -41,6 +41,7 @@ struct PhaseMma {
 
     const Shared own{shared, packed, bias};
     own.fill_table();
+    wait_for_earlier_kernels();
     At at(number);
     bool new_channels = true;
     int piece = 0;  // of inputs, as they are staged one after the other

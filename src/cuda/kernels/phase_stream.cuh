@@ -41,13 +41,10 @@ struct PhaseStream {
       inputs.start(2 * Stagers::count, consumers);
       pieces.start(1, consumers / 32);
       if (apart) outputs.start(consumers, Writers::count);
-      if constexpr (tile.raw) {
-        for (int i = 0; i < int(tile.raw_buffers); ++i) {
-          start_barrier(raw_barrier(own, i), Stager::fetchers);
-        }
-      }
+      if constexpr (tile.raw) raws_of(own).start(RawFetcher::fetchers, Stagers::count);
     }
     fence_before_bulk_copies();
+    wait_for_earlier_kernels();
     __syncthreads();
     if (threadIdx.x < consumers) {
       if constexpr (registers.moves) take_registers<registers.consumer>();
@@ -56,6 +53,8 @@ struct PhaseStream {
       if constexpr (registers.moves) leave_registers<registers.producer>();
       if (Stagers::has_this()) {
         bring_inputs(own, inputs);
+      } else if (RawFetchers::has_this()) {
+        if constexpr (tile.raw) bring_raw(own);
       } else if (Fetcher::has_this()) {
         if (Fetcher::number() == 0) bring_weights(own, pieces);
       } else if constexpr (apart) {
@@ -70,12 +69,17 @@ struct PhaseStream {
   static constexpr int producers = int(Plan::producers);
   static constexpr bool apart = producers > 128;  ///< outputs are taken away by others
   static constexpr bool gaps = tiling_of<Problem, Plan>().gaps;  ///< these fill them, too
-  using Stagers = Team<consumers, apart ? 128 : 96, apart ? 1 : 2>;
-  using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
+  static constexpr bool raw = tiling_of<Problem, Plan>().raw;    ///< others bring raw inputs
+  using Stagers = Team<consumers, apart ? 128 : raw ? 64 : 96, apart ? 1 : 2>;
+  using RawFetchers = Team<consumers + Stagers::count, raw ? 32 : 0>;
+  using Writers = Team<consumers + Stagers::count + RawFetchers::count,
+                       producers - 32 - Stagers::count - RawFetchers::count>;
   using Fetcher = Team<consumers + producers - 32, 32>;
   using Outputs = Ring<1>;
   using Stager = typename Choose<Multiply::in_chunks, StageOperands<Problem, Plan, Stagers>,
                                  Stage<Problem, Plan, Stagers>>::Type;
+  using RawFetcher = RawInputs<Problem, Plan, RawFetchers>;
+  using Raws = Ring<int(tiling_of<Problem, Plan>().raw_buffers)>;
 
   static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};
 
@@ -88,19 +92,27 @@ struct PhaseStream {
       if (++stage == stages) stage = 0, number += Shared::together();
     }
   };
-  __device__ __forceinline__ Stager stager(const Shared& own, const TileStage& of,
-                                           int buffer) const {
-    return own.template inputs_of<Stager>(input, At(of.number), of.stage, buffer);
+  template <class Brings>
+  __device__ __forceinline__ Brings inputs_of(const Shared& own, const TileStage& of,
+                                              int buffer) const {
+    return own.template inputs_of<Brings>(input, At(of.number), of.stage, buffer);
+  }
+  /// Raw inputs can be fetched.
+  __device__ __forceinline__ bool fetches() const {
+    return raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
+  }
+  static __device__ __forceinline__ Raws raws_of(const Shared& own) {
+    return {own.barrier(2 * int(Plan::buffers + Plan::slots + 1))};
   }
 
   __device__ __forceinline__ void bring_inputs(const Shared& own,
                                                typename Multiply::Inputs inputs) const {
-    if constexpr (tiling_of<Problem, Plan>().raw) {
-      if (reinterpret_cast<unsigned long long>(input) % 16 == 0) return bring_raw(own, inputs);
+    if constexpr (raw) {
+      if (fetches()) return arrange_raw(own, inputs);
     }
 #pragma unroll 1
     for (TileStage now; now.exists(); now.advance()) {
-      const Stager own_stager = stager(own, now, inputs.at);
+      const Stager own_stager = inputs_of<Stager>(own, now, inputs.at);
       inputs.wait_free();
       own_stager();
       arrive_after_copies(inputs.full());
@@ -108,36 +120,34 @@ struct PhaseStream {
       inputs.advance();
     }
   }
-  /// The same by way of raw inputs, which come some stages ahead.
-  __device__ __forceinline__ void bring_raw(const Shared& own,
-                                            typename Multiply::Inputs inputs) const {
-    constexpr int raw_buffers = int(tiling_of<Problem, Plan>().raw_buffers);
-    TileStage coming;
-    for (int i = 0; i < raw_buffers && coming.exists(); ++i, coming.advance()) {
-      stager(own, coming, 0).fetch(own.raw(i), raw_barrier(own, i));
-    }
-    unsigned piece = 0;
+  /// The same from raw inputs, which others bring.
+  __device__ __forceinline__ void arrange_raw(const Shared& own,
+                                              typename Multiply::Inputs inputs) const {
+    Raws raws = raws_of(own);
 #pragma unroll 1
-    for (TileStage now; now.exists(); now.advance(), ++piece) {
-      const Stager own_stager = stager(own, now, inputs.at);
+    for (TileStage now; now.exists(); now.advance()) {
+      const Stager own_stager = inputs_of<Stager>(own, now, inputs.at);
       inputs.wait_free();
-      wait_for_barrier(raw_barrier(own, piece), piece / raw_buffers & 1);
-      own_stager.arrange(own.raw(piece));
+      raws.wait_full();
+      own_stager.arrange(own.raw(raws.at));
       arrive_after_copies(inputs.full());
       arrive(inputs.full());
       inputs.advance();
-      // All have read what the next copies overwrite.
       fence_before_bulk_copies();
-      sync_team<stager_barrier, Stagers::count>();
-      if (coming.exists()) {
-        stager(own, coming, 0).fetch(own.raw(piece), raw_barrier(own, piece));
-        coming.advance();
-      }
+      arrive(raws.free());
+      raws.advance();
     }
   }
-  static __device__ __forceinline__ unsigned long long* raw_barrier(const Shared& own, int piece) {
-    constexpr int others = 2 * int(Plan::buffers + Plan::slots + 1);
-    return own.barrier(others + piece % int(tiling_of<Problem, Plan>().raw_buffers));
+  __device__ __forceinline__ void bring_raw(const Shared& own) const {
+    if (!fetches()) return;
+    Raws raws = raws_of(own);
+#pragma unroll 1
+    for (TileStage now; now.exists(); now.advance()) {
+      const RawFetcher fetcher = inputs_of<RawFetcher>(own, now, 0);
+      raws.wait_free();
+      fetcher.fetch(own.raw(raws.at), raws.full());
+      raws.advance();
+    }
   }
 
   __device__ __forceinline__ void bring_weights(const Shared& own,

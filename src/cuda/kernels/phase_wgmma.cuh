@@ -40,6 +40,7 @@ struct PhaseWgmma {
     const bool raw = tile.raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
     if (raw && threadIdx.x == 0) start_barrier(own.barrier(), int(Plan::threads) / 32);
     fence_before_bulk_copies();
+    wait_for_earlier_kernels();
     __syncthreads();
 
     At at(number);

@@ -21,42 +21,50 @@ struct RawInputs {
   /// Threads that arrive once they have come.
   static constexpr int fetchers = in_bulk ? Team::count / 32 : Team::count;
 
-  /// Starts to bring them; `done` counts the bytes, or waits for small copies.
+  /// Starts to bring them; `done` counts the bytes, or waits for small copies. A thread works out a
+  /// place in a channel once, and brings what is there of every so many channels.
   __device__ __forceinline__ void fetch(Stored* raw, unsigned long long* done) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h);
-    constexpr int all = all_chunks * channels * int(tile.in_d) * rows;
+    constexpr int copies = in_bulk ? 1 : int(tile.raw_piece) / unit;  // of a piece
+    constexpr int places = int(tile.in_d) * rows * copies, team = team_of(places);
+    constexpr int channels_at_once = threads / team, turns = int(parts(run, channels_at_once));
+    // A warp's bulk copies start one after the other: neighbours are of different warps.
+    const int thread =
+        in_bulk ? Team::number() % 32 * (threads / 32) + Team::number() / 32 : Team::number();
     const Clip clip(*this);
-    if constexpr (in_bulk) {
-      // Neighbouring pieces for different warps: a warp's copies start one after the other.
-      constexpr int warps = threads / 32;
 #pragma unroll 1
-      for (int number = Team::number() % 32 * warps + Team::number() / 32; number < all;
-           number += threads) {
-        const RawCopy copy(*this, clip, raw, number);
-        if (copy.count == 0) continue;
-        const unsigned bytes = unsigned(copy.count) * unsigned(sizeof(Stored));
-        expect_bytes(done, bytes);
-        bulk_copy_to_shared(copy.to, copy.from, bytes, done);
+    for (int place = thread % team; place < places; place += team) {
+      const Piece piece(*this, clip, place / (copies * rows), place / copies % rows);
+      const int first = place % copies * unit;
+      const int count = int(round_up(piece.shift + piece.length, unit)) - first;
+      if (!piece.exists || count <= 0) continue;
+#pragma unroll 1
+      for (int own = 0; own < runs; ++own) {
+        const int channel = thread / team, end = channels_of(own);
+        const Stored* from = input +
+                             ((group + own) * tile.ic + first_channel + channel) * from_channel +
+                             (piece.start - piece.shift + first);
+        Stored* to = raw + (own * run + channel) * int(tile.raw_c) + piece.staged + first;
+#pragma unroll(in_bulk ? 1 : 8)
+        for (int turn = 0; turn < turns; ++turn) {
+          if (channel + turn * channels_at_once < end) {
+            if constexpr (in_bulk) {
+              expect_bytes(done, unsigned(count) * unsigned(sizeof(Stored)));
+              bulk_copy_to_shared(to, from, unsigned(count) * unsigned(sizeof(Stored)), done);
+            } else {
+              copy_to_shared<16>(to, from, true);
+            }
+          }
+          from += channels_at_once * from_channel;
+          to += channels_at_once * int(tile.raw_c);
+        }
       }
+    }
+    if constexpr (in_bulk) {
       __syncwarp();
       if (Team::number() % 32 == 0) arrive(done);
     } else {
-      constexpr int lanes = lanes_of<8>(all, int(tile.raw_piece) / unit);
-      constexpr int turns = int(parts(int(tile.raw_piece) / unit, lanes));
-      const int first = Team::number() % lanes * unit;
-      const int end = threads % lanes == 0 || Team::number() < threads / lanes * lanes ? all : 0;
-#pragma unroll 1
-      for (int number = Team::number() / lanes; number < end; number += threads / lanes) {
-        const RawCopy copy(*this, clip, raw, number);
-#pragma unroll 4
-        for (int turn = 0; turn < turns; ++turn) {
-          const int x = turn * lanes * unit;
-          if (x < copy.count - first) {
-            copy_to_shared<16>(copy.to + first + x, copy.from + first + x, true);
-          }
-        }
-      }
       arrive_after_copies(done);
     }
   }
@@ -93,7 +101,8 @@ struct RawInputs {
     bool exists;
     Index start;  ///< in a channel
     int length;
-    int shift;  ///< elements before the first, back to 16 bytes
+    int shift;   ///< elements before the first, back to 16 bytes
+    int staged;  ///< where it is staged, of a channel's
     __device__ __forceinline__ Piece(const RawInputs& stage, const Clip& clip, int d, int h) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
       const int first = tile.raw_rows ? clip.low_h : stage.i_h + h;
@@ -104,6 +113,7 @@ struct RawInputs {
       start = (stage.i_d + d) * from_d + first * from_h + clip.low_w;
       length = tile.raw_rows ? (clip.end_h - clip.low_h) * int(from_h) : clip.end_w - clip.low_w;
       shift = int(start & (unit - 1));
+      staged = d * int(tile.raw_d) + h * int(tile.raw_h);
     }
   };
 
@@ -128,25 +138,31 @@ struct RawInputs {
     }
   };
 
-  /// A piece by its number: nothing where there is none.
-  struct RawCopy {
-    Stored* to;
-    const Stored* from;
-    int count;  ///< elements
-    __device__ __forceinline__ RawCopy(const RawInputs& stage, const Clip& clip, Stored* raw,
-                                       int number) {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h), in_d = int(tile.in_d);
-      const int h = number % rows, d = number / rows % in_d, channel = number / (rows * in_d);
-      const Own own(stage, channel / channels);
-      const Piece at(stage, clip, d, h);
-      count =
-          at.exists && own.has(channel % channels) ? int(round_up(at.shift + at.length, unit)) : 0;
-      to = raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h);
-      from = stage.input + (own.group * tile.ic + own.channel + channel % channels) * from_channel +
-             at.start - at.shift;
+  /// Staged channels are so many runs of channels that follow each other in memory.
+  static constexpr int runs =
+      tiling_of<Problem, Plan>().ic == chunks * channels ? 1 : int(Plan::group_block);
+  static constexpr int run = all_chunks * channels / runs;
+  /// How many there are of a run.
+  __device__ __forceinline__ int channels_of(int number) const {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    const Index groups = runs == 1 ? least(Problem::groups - group, tile.plan.group_block)
+                                   : Index(group + number < Problem::groups);
+    return int(least(groups * tile.ic - first_channel, run));
+  }
+
+  /// How many threads share the places of a channel, so that all are done soonest; finding a place
+  /// takes a thread as long as so many copies.
+  static __device__ constexpr int team_of(int places) {
+    constexpr int place = 16;
+    const auto time = [&](int team) {
+      return parts(places, team) * (place + parts(run, threads / team));
+    };
+    int best = int(least(places, threads));
+    for (int team = best; team >= int(least(best, 32)); --team) {
+      if (time(team) < time(best)) best = team;
     }
-  };
+    return best;
+  }
 
   /// How many threads go along a line of `length` pieces, so that all are done soonest; finding a
   /// line takes a thread as long as so many pieces.
