@@ -83,19 +83,15 @@ struct PhaseStream {
 
   static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};
 
-  /// A stage of a tile, of all that a block computes one after the other.
-  struct TileStage {
-    unsigned number = blockIdx.x;
-    int stage = 0;
-    __device__ __forceinline__ bool exists() const { return number < unsigned(blocks); }
-    __device__ __forceinline__ void advance() {
-      if (++stage == stages) stage = 0, number += Shared::together();
+  /// Calls `work(at, stage)` for each stage of each tile that this block computes.
+  template <class Work>
+  __device__ __forceinline__ void for_each_stage(Work work) const {
+#pragma unroll 1
+    for (unsigned number = blockIdx.x; number < unsigned(blocks); number += Shared::together()) {
+      const At at(number);
+#pragma unroll 1
+      for (int stage = 0; stage < stages; ++stage) work(at, stage);
     }
-  };
-  template <class Brings>
-  __device__ __forceinline__ Brings inputs_of(const Shared& own, const TileStage& of,
-                                              int buffer) const {
-    return own.template inputs_of<Brings>(input, At(of.number), of.stage, buffer);
   }
   /// Raw inputs can be fetched.
   __device__ __forceinline__ bool fetches() const {
@@ -110,23 +106,21 @@ struct PhaseStream {
     if constexpr (raw) {
       if (fetches()) return arrange_raw(own, inputs);
     }
-#pragma unroll 1
-    for (TileStage now; now.exists(); now.advance()) {
-      const Stager own_stager = inputs_of<Stager>(own, now, inputs.at);
+    for_each_stage([&](const At& at, int stage) {
+      const Stager own_stager = own.template inputs_of<Stager>(input, at, stage, inputs.at);
       inputs.wait_free();
       own_stager();
       arrive_after_copies(inputs.full());
       arrive(inputs.full());
       inputs.advance();
-    }
+    });
   }
   /// The same from raw inputs, which others bring.
   __device__ __forceinline__ void arrange_raw(const Shared& own,
                                               typename Multiply::Inputs inputs) const {
     Raws raws = raws_of(own);
-#pragma unroll 1
-    for (TileStage now; now.exists(); now.advance()) {
-      const Stager own_stager = inputs_of<Stager>(own, now, inputs.at);
+    for_each_stage([&](const At& at, int stage) {
+      const Stager own_stager = own.template inputs_of<Stager>(input, at, stage, inputs.at);
       inputs.wait_free();
       raws.wait_full();
       own_stager.arrange(own.raw(raws.at));
@@ -136,18 +130,17 @@ struct PhaseStream {
       fence_before_bulk_copies();
       arrive(raws.free());
       raws.advance();
-    }
+    });
   }
   __device__ __forceinline__ void bring_raw(const Shared& own) const {
     if (!fetches()) return;
     Raws raws = raws_of(own);
-#pragma unroll 1
-    for (TileStage now; now.exists(); now.advance()) {
-      const RawFetcher fetcher = inputs_of<RawFetcher>(own, now, 0);
+    for_each_stage([&](const At& at, int stage) {
+      const RawFetcher fetcher = own.template inputs_of<RawFetcher>(input, at, stage, 0);
       raws.wait_free();
       fetcher.fetch(own.raw(raws.at), raws.full());
       raws.advance();
-    }
+    });
   }
 
   __device__ __forceinline__ void bring_weights(const Shared& own,
