@@ -202,7 +202,7 @@ KernelFamily family() {
       "PhaseMma",
       {"team_registers", "tiling", "layout", "numbering", "copy", "warp_matrices", "mma",
        "geometry", "fragments", "definition", "place", "run", "writer", "epilogue", "block",
-       "stage", "products_of_warps", "phase_mma"},
+       "channel_runs", "stage", "products_of_warps", "phase_mma"},
       tile_sizes,
       tile_constants};
 }

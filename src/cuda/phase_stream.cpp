@@ -372,6 +372,7 @@ KernelFamily family() {
            "writer",
            "epilogue",
            "block",
+           "channel_runs",
            "stage",
            "wgmma",
            "raw_inputs",

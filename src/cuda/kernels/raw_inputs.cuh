@@ -27,37 +27,40 @@ struct RawInputs {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h);
     constexpr int copies = in_bulk ? 1 : int(tile.raw_piece) / unit;  // of a piece
-    constexpr int places = int(tile.in_d) * rows * copies, team = team_of(places);
-    constexpr int channels_at_once = threads / team, turns = int(parts(run, channels_at_once));
+    constexpr int places = int(tile.in_d) * rows * copies;
+    using Share = typename Runs::template Share<places>;
     // A warp's bulk copies start one after the other: neighbours are of different warps.
     const int thread =
         in_bulk ? Team::number() % 32 * (threads / 32) + Team::number() / 32 : Team::number();
+    const int channel = thread / Share::team;
     const Clip clip(*this);
 #pragma unroll 1
-    for (int place = thread % team; place < places; place += team) {
+    for (int place = thread % Share::team; place < places && channel < Share::at_once;
+         place += Share::team) {
       const Piece piece(*this, clip, place / (copies * rows), place / copies % rows);
       const int first = place % copies * unit;
-      const int count = int(round_up(piece.shift + piece.length, unit)) - first;
-      if (!piece.exists || count <= 0) continue;
+      const int elements = int(round_up(piece.shift + piece.length, unit)) - first;
+      if (!piece.exists || elements <= 0) continue;
 #pragma unroll 1
-      for (int own = 0; own < runs; ++own) {
-        const int channel = thread / team, end = channels_of(own);
+      for (int run = 0; run < Runs::count; ++run) {
         const Stored* from = input +
-                             ((group + own) * tile.ic + first_channel + channel) * from_channel +
+                             ((group + run) * tile.ic + first_channel + channel) * from_channel +
                              (piece.start - piece.shift + first);
-        Stored* to = raw + (own * run + channel) * int(tile.raw_c) + piece.staged + first;
+        Stored* to = raw + (run * Runs::length + channel) * int(tile.raw_c) + piece.staged + first;
+        const int existing = Runs::existing(group, first_channel, run) - channel;
 #pragma unroll(in_bulk ? 1 : 8)
-        for (int turn = 0; turn < turns; ++turn) {
-          if (channel + turn * channels_at_once < end) {
+        for (int turn = 0; turn < Share::turns; ++turn) {
+          if (turn * Share::at_once < existing) {
             if constexpr (in_bulk) {
-              expect_bytes(done, unsigned(count) * unsigned(sizeof(Stored)));
-              bulk_copy_to_shared(to, from, unsigned(count) * unsigned(sizeof(Stored)), done);
+              const unsigned bytes = unsigned(elements) * unsigned(sizeof(Stored));
+              expect_bytes(done, bytes);
+              bulk_copy_to_shared(to, from, bytes, done);
             } else {
               copy_to_shared<16>(to, from, true);
             }
           }
-          from += channels_at_once * from_channel;
-          to += channels_at_once * int(tile.raw_c);
+          from += Share::at_once * from_channel;
+          to += Share::at_once * int(tile.raw_c);
         }
       }
     }
@@ -83,6 +86,7 @@ struct RawInputs {
   static constexpr Index from_d = from_h * Problem::h.input;
 
   static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of 16 bytes
+  using Runs = ChannelRuns<Problem, Plan, Team, chunks * channels>;
 
   /// What there is of the staged rows and columns.
   struct Clip {
@@ -137,32 +141,6 @@ struct RawInputs {
       return always || i < left;
     }
   };
-
-  /// Staged channels are so many runs of channels that follow each other in memory.
-  static constexpr int runs =
-      tiling_of<Problem, Plan>().ic == chunks * channels ? 1 : int(Plan::group_block);
-  static constexpr int run = all_chunks * channels / runs;
-  /// How many there are of a run.
-  __device__ __forceinline__ int channels_of(int number) const {
-    constexpr Tiling tile = tiling_of<Problem, Plan>();
-    const Index groups = runs == 1 ? least(Problem::groups - group, tile.plan.group_block)
-                                   : Index(group + number < Problem::groups);
-    return int(least(groups * tile.ic - first_channel, run));
-  }
-
-  /// How many threads share the places of a channel, so that all are done soonest; finding a place
-  /// takes a thread as long as so many copies.
-  static __device__ constexpr int team_of(int places) {
-    constexpr int place = 16;
-    const auto time = [&](int team) {
-      return parts(places, team) * (place + parts(run, threads / team));
-    };
-    int best = int(least(places, threads));
-    for (int team = best; team >= int(least(best, 32)); --team) {
-      if (time(team) < time(best)) best = team;
-    }
-    return best;
-  }
 
   /// How many threads go along a line of `length` pieces, so that all are done soonest; finding a
   /// line takes a thread as long as so many pieces.

@@ -80,40 +80,45 @@ struct Stage {
   template <int bytes>
   __device__ __forceinline__ void rows() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int channels = int(tile.words) * per_word;  // of a group
-    constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
-    constexpr int count = bytes / size;
+    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w), count = bytes / size;
+    constexpr int copies = int(parts(in_w, count)), places = int(tile.in_d) * in_h * copies;
     constexpr bool rare = tile.wide && bytes == size;
-    constexpr int lanes = lanes_for(in_w / count);
-    constexpr int turns = int(parts(in_w, lanes * count));
+    using Runs = ChannelRuns<Problem, Plan, Team, int(tile.words) * per_word>;
+    using Share = typename Runs::template Share<places>;
+    const int channel = Team::number() / Share::team;
 #pragma unroll 1
-    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
-      const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
-      const int own_channel = first_channel + channel % channels;
-      const int own_group = group + channel / channels;
-      const bool there =
-          unsigned(i_d + d) < unsigned(Problem::d.input) &&
-          unsigned(i_h + h) < unsigned(Problem::h.input) &&
-          (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
-          (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
-      // Where there is nothing, no address is formed from what is there.
-      const Stored* const from = there
-                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
-                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
-                                     : input;
-      Staged* const to =
-          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
-      // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
-#pragma unroll(rare ? 1 : 4)
-      for (int turn = 0; turn < turns; ++turn) {
-        const int x = (turn * lanes + Team::number() % lanes) * count;
-        if (in_w % (lanes * count) != 0 && x >= in_w) continue;
-        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
-        if constexpr (bytes == 2) {
-          to[x] = exists ? __ldg(from + x) : Stored(0);
-        } else {
-          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
+    for (int place = Team::number() % Share::team; place < places && channel < Share::at_once;
+         place += Share::team) {
+      const int x = place % copies * count, h = place / copies % in_h, d = place / (copies * in_h);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
+                         unsigned(i_w + x) < unsigned(Problem::w.input);
+#pragma unroll 1
+      for (int run = 0; run < Runs::count; ++run) {
+        // Where there is nothing, no address is formed from what is there.
+        const int existing = there ? Runs::existing(group, first_channel, run) - channel : 0;
+        const Stored* from = input;
+        if (existing > 0) {
+          from += ((group + run) * tile.ic + first_channel + channel) * from_channel +
+                  (i_d + d) * from_d + (i_h + h) * from_h + i_w + x;
+        }
+        Staged* to = staged + (run * Runs::length + channel) * int(tile.x_channel) +
+                     d * int(tile.x_d) + h * int(tile.x_h) + x;
+        // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and
+        // on.
+#pragma unroll(rare ? 1 : 8)
+        for (int turn = 0; turn < Share::turns; ++turn) {
+          const bool exists = turn * Share::at_once < existing;
+          if (Runs::length % Share::at_once == 0 ||
+              turn * Share::at_once < Runs::length - channel) {
+            if constexpr (bytes == 2) {
+              *to = exists ? __ldg(from) : Stored(0);
+            } else {
+              copy_to_shared<bytes>(to, exists ? from : input, exists);
+            }
+          }
+          from += Share::at_once * from_channel;
+          to += Share::at_once * int(tile.x_channel);
         }
       }
     }
