@@ -186,9 +186,7 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double rounds = own.at_once ? planes : number(plan.box[0] * own.rounds);
   const double column_tiles = number(own.round_tiles), columns = column_tiles * 8;
   const double parts_of_product = problem.type == DataType::f32 ? 3 : 1;
-  const double gathers = rounds * (!own.at_once                    ? stages
-                                   : problem.type == DataType::f32 ? std::max(steps / 8, 1.0)
-                                                                   : 1);
+  const double gathers = rounds * number(parts(own.stages, own.stages_together));
   const double cells = warps * number(own.thread_cells);
   const double outputs = number(problem.axes[0].stride * problem.axes[1].stride *
                                 problem.axes[2].stride * plan.channel_block / own.together);

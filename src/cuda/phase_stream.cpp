@@ -143,9 +143,9 @@ struct Cycles {
   double batch_part;  ///< ... of a part
   double batch_loop;  ///< ... in a loop
   double tile;        ///< what a warpgroup does once
-  double load;        ///< of 32 chunks of 16 bytes, by a warp that brings them ...
+  double load;        ///< of 32 chunks of 16 bytes, by a warp that stages them ...
+  double load_wide;   ///< ... of 32-bit types
   double load_last;   ///< ... of channels last
-  double piece;       ///< of raw inputs, for a warp
   double staging;     ///< of a stage, for the producers, beside the stages that are there
   double run;         ///< of outputs, for a warp that takes them away
   double weights;     ///< bytes a cycle, of the second-level cache
@@ -161,8 +161,8 @@ constexpr Cycles kWords = {.narrow = 13,
                            .batch_loop = 197,
                            .tile = 520,
                            .load = 131,
+                           .load_wide = 131,
                            .load_last = 262,
-                           .piece = 0,
                            .staging = 765,
                            .run = 80,
                            .weights = 54,
@@ -176,9 +176,9 @@ constexpr Cycles kChunks = {.narrow = 17,
                             .batch_part = 37,
                             .batch_loop = 140,
                             .tile = 0,
-                            .load = 227,
+                            .load = 167,
+                            .load_wide = 227,
                             .load_last = 305,
-                            .piece = 29,
                             .staging = 878,
                             .run = 199,
                             .weights = 53,
@@ -214,14 +214,12 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double positions = number(tile.in_d * tile.in_h * tile.in_w);
   const double chunks = positions * number(tile.words) / 4 * stages;
   const double loads = chunks * (tile.in_chunks || tile.wide || last ? 1 : 4);
-  const double pieces =
-      last ? 0
-           : number(tile.words * tile.per_word * tile.in_d * (tile.raw_rows ? 1 : tile.in_h)) *
-                 stages;
-  const double stage =
-      (loads / 32 * (last ? cycles.load_last : cycles.load) + pieces * cycles.piece) /
-          (apart ? 4 : 3) +
-      stages * cycles.staging / (plan.buffers - 1);
+  // Raw inputs come meanwhile, brought by others.
+  const double stagers = apart ? 4 : tile.raw ? 2 : 3;
+  const double load = last                              ? cycles.load_last
+                      : element_size(problem.type) == 4 ? cycles.load_wide
+                                                        : cycles.load;
+  const double stage = loads / 32 * load / stagers + stages * cycles.staging / (plan.buffers - 1);
 
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
   const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;

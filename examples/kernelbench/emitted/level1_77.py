@@ -295,7 +295,8 @@ namespace phaseconv {
 
 /// Waits until all that earlier kernels of the stream wrote can be seen. The host may let a kernel
 /// be launched before they end (programmatic dependent launch, from sm_90 on), so that its blocks
-/// take their places one by one; the next kernel may do the same from here on.
+/// take their places one by one, and prepare what needs no memory before they call this; the next
+/// kernel may do the same from here on.
 __device__ __forceinline__ void wait_for_earlier_kernels() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
@@ -1010,8 +1011,8 @@ PHASECONV_FUNCTION void Tiling::share_memory() {
   }
   table_at = weight_bytes * (streams ? q.slots : stages == 1 ? 1 : warpgroups ? 2 : q.buffers);
   bias_at = table_at + round_up(4 * table_numbers, 16);
-  barriers =
-      (streams ? 2 * (q.slots + input_buffers + output_buffers) : 0) + (raw ? raw_buffers : 0);
+  const Index raws = raw ? raw_buffers : 0;
+  barriers = streams ? 2 * (q.slots + input_buffers + output_buffers + raws) : raws;
   barriers_at = round_up(bias_at + out_c * 4, 8);
   input_at = round_up(barriers_at + 8 * barriers, 128);
   input_bytes = round_up(input_count * staged_size, 128);
@@ -2764,6 +2765,55 @@ struct Block {
 
 }  // namespace phaseconv
 
+// The channels that a team of threads stages: runs of them that follow each other in memory. What
+// lies at a place is the same distance away in each of them, so a thread works out a place once,
+// for every so many channels.
+
+namespace phaseconv {
+
+/// `channels`: so many are staged of each group, some of which may not exist.
+template <class Problem, class Plan, class Team, int channels>
+struct ChannelRuns {
+  static constexpr int count =
+      tiling_of<Problem, Plan>().ic == channels ? 1 : int(Plan::group_block);
+  static constexpr int length = channels * int(Plan::group_block) / count;
+
+  /// How many channels there are of a run: of a tile's groups, from such a channel of each on.
+  static __device__ __forceinline__ int existing(int group, int first_channel, int run) {
+    constexpr Tiling tile = tiling_of<Problem, Plan>();
+    if constexpr (Problem::groups % tile.plan.group_block == 0 && tile.ic % channels == 0) {
+      return length;
+    }
+    const Index groups = count == 1 ? least(Problem::groups - group, tile.plan.group_block)
+                                    : Index(group + run < Problem::groups);
+    return int(most(least(groups * tile.ic - first_channel, length), 0));
+  }
+
+  /// How threads share so many places of each channel.
+  template <int places>
+  struct Share {
+    static constexpr int threads = Team::count;
+    /// For a place, so that all are done soonest; finding one takes as long as so many copies.
+    static __device__ constexpr int team_of() {
+      constexpr int find = 16;
+      const int largest = int(least(places, threads));
+      int best = largest;
+      const auto time = [](int team) {
+        return parts(places, team) * (find + parts(length, threads / team));
+      };
+      for (int team = largest; team >= int(least(largest, 32)); --team) {
+        if (time(team) < time(best)) best = team;
+      }
+      return best;
+    }
+    static constexpr int team = team_of();
+    static constexpr int at_once = threads / team;  ///< channels
+    static constexpr int turns = int(parts(length, at_once));
+  };
+};
+
+}  // namespace phaseconv
+
 // Stages the inputs of a tile's cells in shared memory, with zeros where there is no input, so that
 // the products need no bounds. With channels first what is staged is what lies in memory, row by
 // row of each channel; with channels last it is 32-bit words, position by position. All is copied
@@ -2845,40 +2895,45 @@ struct Stage {
   template <int bytes>
   __device__ __forceinline__ void rows() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
-    constexpr int in_d = int(tile.in_d), in_h = int(tile.in_h), in_w = int(tile.in_w);
-    constexpr int channels = int(tile.words) * per_word;  // of a group
-    constexpr int all = int(tile.plan.group_block) * channels * in_d * in_h;
-    constexpr int count = bytes / size;
+    constexpr int in_h = int(tile.in_h), in_w = int(tile.in_w), count = bytes / size;
+    constexpr int copies = int(parts(in_w, count)), places = int(tile.in_d) * in_h * copies;
     constexpr bool rare = tile.wide && bytes == size;
-    constexpr int lanes = lanes_for(in_w / count);
-    constexpr int turns = int(parts(in_w, lanes * count));
+    using Runs = ChannelRuns<Problem, Plan, Team, int(tile.words) * per_word>;
+    using Share = typename Runs::template Share<places>;
+    const int channel = Team::number() / Share::team;
 #pragma unroll 1
-    for (int row = Team::number() / lanes; row < all; row += threads / lanes) {
-      const int h = row % in_h, d = row / in_h % in_d, channel = row / (in_h * in_d);
-      const int own_channel = first_channel + channel % channels;
-      const int own_group = group + channel / channels;
-      const bool there =
-          unsigned(i_d + d) < unsigned(Problem::d.input) &&
-          unsigned(i_h + h) < unsigned(Problem::h.input) &&
-          (tile.ic % channels == 0 || own_channel < int(tile.ic)) &&
-          (Problem::groups % tile.plan.group_block == 0 || own_group < Problem::groups);
-      // Where there is nothing, no address is formed from what is there.
-      const Stored* const from = there
-                                     ? input + (own_group * tile.ic + own_channel) * from_channel +
-                                           (i_d + d) * from_d + (i_h + h) * from_h + i_w
-                                     : input;
-      Staged* const to =
-          staged + channel * int(tile.x_channel) + d * int(tile.x_d) + h * int(tile.x_h);
-      // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and on.
-#pragma unroll(rare ? 1 : 4)
-      for (int turn = 0; turn < turns; ++turn) {
-        const int x = (turn * lanes + Team::number() % lanes) * count;
-        if (in_w % (lanes * count) != 0 && x >= in_w) continue;
-        const bool exists = there && unsigned(i_w + x) < unsigned(Problem::w.input);
-        if constexpr (bytes == 2) {
-          to[x] = exists ? __ldg(from + x) : Stored(0);
-        } else {
-          copy_to_shared<bytes>(to + x, exists ? from + x : input, exists);
+    for (int place = Team::number() % Share::team; place < places && channel < Share::at_once;
+         place += Share::team) {
+      const int x = place % copies * count, h = place / copies % in_h, d = place / (copies * in_h);
+      const bool there = unsigned(i_d + d) < unsigned(Problem::d.input) &&
+                         unsigned(i_h + h) < unsigned(Problem::h.input) &&
+                         unsigned(i_w + x) < unsigned(Problem::w.input);
+#pragma unroll 1
+      for (int run = 0; run < Runs::count; ++run) {
+        // Where there is nothing, no address is formed from what is there.
+        const int existing = there ? Runs::existing(group, first_channel, run) - channel : 0;
+        const Stored* from = input;
+        if (existing > 0) {
+          from += ((group + run) * tile.ic + first_channel + channel) * from_channel +
+                  (i_d + d) * from_d + (i_h + h) * from_h + i_w + x;
+        }
+        Staged* to = staged + (run * Runs::length + channel) * int(tile.x_channel) +
+                     d * int(tile.x_d) + h * int(tile.x_h) + x;
+        // A constant number of turns: NVRTC 13.0 ends in a crash over some others, for sm_100 and
+        // on.
+#pragma unroll(rare ? 1 : 8)
+        for (int turn = 0; turn < Share::turns; ++turn) {
+          const bool exists = turn * Share::at_once < existing;
+          if (Runs::length % Share::at_once == 0 ||
+              turn * Share::at_once < Runs::length - channel) {
+            if constexpr (bytes == 2) {
+              *to = exists ? __ldg(from) : Stored(0);
+            } else {
+              copy_to_shared<bytes>(to, exists ? from : input, exists);
+            }
+          }
+          from += Share::at_once * from_channel;
+          to += Share::at_once * int(tile.x_channel);
         }
       }
     }
@@ -3108,42 +3163,53 @@ struct RawInputs {
   /// Threads that arrive once they have come.
   static constexpr int fetchers = in_bulk ? Team::count / 32 : Team::count;
 
-  /// Starts to bring them; `done` counts the bytes, or waits for small copies.
+  /// Starts to bring them; `done` counts the bytes, or waits for small copies. A thread works out a
+  /// place in a channel once, and brings what is there of every so many channels.
   __device__ __forceinline__ void fetch(Stored* raw, unsigned long long* done) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h);
-    constexpr int all = all_chunks * channels * int(tile.in_d) * rows;
+    constexpr int copies = in_bulk ? 1 : int(tile.raw_piece) / unit;  // of a piece
+    constexpr int places = int(tile.in_d) * rows * copies;
+    using Share = typename Runs::template Share<places>;
+    // A warp's bulk copies start one after the other: neighbours are of different warps.
+    const int thread =
+        in_bulk ? Team::number() % 32 * (threads / 32) + Team::number() / 32 : Team::number();
+    const int channel = thread / Share::team;
     const Clip clip(*this);
-    if constexpr (in_bulk) {
-      // Neighbouring pieces for different warps: a warp's copies start one after the other.
-      constexpr int warps = threads / 32;
 #pragma unroll 1
-      for (int number = Team::number() % 32 * warps + Team::number() / 32; number < all;
-           number += threads) {
-        const RawCopy copy(*this, clip, raw, number);
-        if (copy.count == 0) continue;
-        const unsigned bytes = unsigned(copy.count) * unsigned(sizeof(Stored));
-        expect_bytes(done, bytes);
-        bulk_copy_to_shared(copy.to, copy.from, bytes, done);
+    for (int place = thread % Share::team; place < places && channel < Share::at_once;
+         place += Share::team) {
+      const Piece piece(*this, clip, place / (copies * rows), place / copies % rows);
+      const int first = place % copies * unit;
+      const int elements = int(round_up(piece.shift + piece.length, unit)) - first;
+      if (!piece.exists || elements <= 0) continue;
+#pragma unroll 1
+      for (int run = 0; run < Runs::count; ++run) {
+        const Stored* from = input +
+                             ((group + run) * tile.ic + first_channel + channel) * from_channel +
+                             (piece.start - piece.shift + first);
+        Stored* to = raw + (run * Runs::length + channel) * int(tile.raw_c) + piece.staged + first;
+        const int existing = Runs::existing(group, first_channel, run) - channel;
+#pragma unroll(in_bulk ? 1 : 8)
+        for (int turn = 0; turn < Share::turns; ++turn) {
+          if (turn * Share::at_once < existing) {
+            if constexpr (in_bulk) {
+              const unsigned bytes = unsigned(elements) * unsigned(sizeof(Stored));
+              expect_bytes(done, bytes);
+              bulk_copy_to_shared(to, from, bytes, done);
+            } else {
+              copy_to_shared<16>(to, from, true);
+            }
+          }
+          from += Share::at_once * from_channel;
+          to += Share::at_once * int(tile.raw_c);
+        }
       }
+    }
+    if constexpr (in_bulk) {
       __syncwarp();
       if (Team::number() % 32 == 0) arrive(done);
     } else {
-      constexpr int lanes = lanes_of<8>(all, int(tile.raw_piece) / unit);
-      constexpr int turns = int(parts(int(tile.raw_piece) / unit, lanes));
-      const int first = Team::number() % lanes * unit;
-      const int end = threads % lanes == 0 || Team::number() < threads / lanes * lanes ? all : 0;
-#pragma unroll 1
-      for (int number = Team::number() / lanes; number < end; number += threads / lanes) {
-        const RawCopy copy(*this, clip, raw, number);
-#pragma unroll 4
-        for (int turn = 0; turn < turns; ++turn) {
-          const int x = turn * lanes * unit;
-          if (x < copy.count - first) {
-            copy_to_shared<16>(copy.to + first + x, copy.from + first + x, true);
-          }
-        }
-      }
       arrive_after_copies(done);
     }
   }
@@ -3162,6 +3228,7 @@ struct RawInputs {
   static constexpr Index from_d = from_h * Problem::h.input;
 
   static constexpr int unit = 16 / int(sizeof(Stored));  ///< elements of 16 bytes
+  using Runs = ChannelRuns<Problem, Plan, Team, chunks * channels>;
 
   /// What there is of the staged rows and columns.
   struct Clip {
@@ -3180,7 +3247,8 @@ struct RawInputs {
     bool exists;
     Index start;  ///< in a channel
     int length;
-    int shift;  ///< elements before the first, back to 16 bytes
+    int shift;   ///< elements before the first, back to 16 bytes
+    int staged;  ///< where it is staged, of a channel's
     __device__ __forceinline__ Piece(const RawInputs& stage, const Clip& clip, int d, int h) {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
       const int first = tile.raw_rows ? clip.low_h : stage.i_h + h;
@@ -3191,6 +3259,7 @@ struct RawInputs {
       start = (stage.i_d + d) * from_d + first * from_h + clip.low_w;
       length = tile.raw_rows ? (clip.end_h - clip.low_h) * int(from_h) : clip.end_w - clip.low_w;
       shift = int(start & (unit - 1));
+      staged = d * int(tile.raw_d) + h * int(tile.raw_h);
     }
   };
 
@@ -3212,26 +3281,6 @@ struct RawInputs {
       constexpr bool always = tile.ic % (tile.words * tile.per_word) == 0 &&
                               Problem::groups % tile.plan.group_block == 0;
       return always || i < left;
-    }
-  };
-
-  /// A piece by its number: nothing where there is none.
-  struct RawCopy {
-    Stored* to;
-    const Stored* from;
-    int count;  ///< elements
-    __device__ __forceinline__ RawCopy(const RawInputs& stage, const Clip& clip, Stored* raw,
-                                       int number) {
-      constexpr Tiling tile = tiling_of<Problem, Plan>();
-      constexpr int rows = tile.raw_rows ? 1 : int(tile.in_h), in_d = int(tile.in_d);
-      const int h = number % rows, d = number / rows % in_d, channel = number / (rows * in_d);
-      const Own own(stage, channel / channels);
-      const Piece at(stage, clip, d, h);
-      count =
-          at.exists && own.has(channel % channels) ? int(round_up(at.shift + at.length, unit)) : 0;
-      to = raw + channel * int(tile.raw_c) + d * int(tile.raw_d) + h * int(tile.raw_h);
-      from = stage.input + (own.group * tile.ic + own.channel + channel % channels) * from_channel +
-             at.start - at.shift;
     }
   };
 
@@ -3577,7 +3626,7 @@ template <int first, int size, int pieces_ahead = 1>
 struct Team {
   static constexpr int count = size, ahead = pieces_ahead;
   static __device__ __forceinline__ int number() { return int(threadIdx.x) - first; }
-  static __device__ __forceinline__ bool has_this() { return unsigned(number()) < unsigned(size); }
+  static __device__ __forceinline__ bool has_this() { return number() >= 0 && number() < size; }
 };
 
 /// A barrier of so many threads, whole warps; `barrier` is not 0, which is __syncthreads'.
@@ -4023,13 +4072,10 @@ struct PhaseStream {
       inputs.start(2 * Stagers::count, consumers);
       pieces.start(1, consumers / 32);
       if (apart) outputs.start(consumers, Writers::count);
-      if constexpr (tile.raw) {
-        for (int i = 0; i < int(tile.raw_buffers); ++i) {
-          start_barrier(raw_barrier(own, i), Stager::fetchers);
-        }
-      }
+      if constexpr (tile.raw) raws_of(own).start(RawFetcher::fetchers, Stagers::count);
     }
     fence_before_bulk_copies();
+    wait_for_earlier_kernels();
     __syncthreads();
     if (threadIdx.x < consumers) {
       if constexpr (registers.moves) take_registers<registers.consumer>();
@@ -4038,6 +4084,8 @@ struct PhaseStream {
       if constexpr (registers.moves) leave_registers<registers.producer>();
       if (Stagers::has_this()) {
         bring_inputs(own, inputs);
+      } else if (RawFetchers::has_this()) {
+        if constexpr (tile.raw) bring_raw(own);
       } else if (Fetcher::has_this()) {
         if (Fetcher::number() == 0) bring_weights(own, pieces);
       } else if constexpr (apart) {
@@ -4052,74 +4100,78 @@ struct PhaseStream {
   static constexpr int producers = int(Plan::producers);
   static constexpr bool apart = producers > 128;  ///< outputs are taken away by others
   static constexpr bool gaps = tiling_of<Problem, Plan>().gaps;  ///< these fill them, too
-  using Stagers = Team<consumers, apart ? 128 : 96, apart ? 1 : 2>;
-  using Writers = Team<consumers + Stagers::count, producers - 32 - Stagers::count>;
+  static constexpr bool raw = tiling_of<Problem, Plan>().raw;    ///< others bring raw inputs
+  using Stagers = Team<consumers, apart ? 128 : raw ? 64 : 96, apart ? 1 : 2>;
+  using RawFetchers = Team<consumers + Stagers::count, raw ? 32 : 0>;
+  using Writers = Team<consumers + Stagers::count + RawFetchers::count,
+                       producers - 32 - Stagers::count - RawFetchers::count>;
   using Fetcher = Team<consumers + producers - 32, 32>;
   using Outputs = Ring<1>;
   using Stager = typename Choose<Multiply::in_chunks, StageOperands<Problem, Plan, Stagers>,
                                  Stage<Problem, Plan, Stagers>>::Type;
+  using RawFetcher = RawInputs<Problem, Plan, RawFetchers>;
+  using Raws = Ring<int(tiling_of<Problem, Plan>().raw_buffers)>;
 
   static constexpr TeamRegisters registers{consumers / 128, producers / 128, int(Plan::resident)};
 
-  /// A stage of a tile, of all that a block computes one after the other.
-  struct TileStage {
-    unsigned number = blockIdx.x;
-    int stage = 0;
-    __device__ __forceinline__ bool exists() const { return number < unsigned(blocks); }
-    __device__ __forceinline__ void advance() {
-      if (++stage == stages) stage = 0, number += Shared::together();
+  /// Calls `work(at, stage)` for each stage of each tile that this block computes.
+  template <class Work>
+  __device__ __forceinline__ void for_each_stage(Work work) const {
+#pragma unroll 1
+    for (unsigned number = blockIdx.x; number < unsigned(blocks); number += Shared::together()) {
+      const At at(number);
+#pragma unroll 1
+      for (int stage = 0; stage < stages; ++stage) work(at, stage);
     }
-  };
-  __device__ __forceinline__ Stager stager(const Shared& own, const TileStage& of,
-                                           int buffer) const {
-    return own.template inputs_of<Stager>(input, At(of.number), of.stage, buffer);
+  }
+  /// Raw inputs can be fetched.
+  __device__ __forceinline__ bool fetches() const {
+    return raw && reinterpret_cast<unsigned long long>(input) % 16 == 0;
+  }
+  static __device__ __forceinline__ Raws raws_of(const Shared& own) {
+    return {own.barrier(2 * int(Plan::buffers + Plan::slots + 1))};
   }
 
   __device__ __forceinline__ void bring_inputs(const Shared& own,
                                                typename Multiply::Inputs inputs) const {
-    if constexpr (tiling_of<Problem, Plan>().raw) {
-      if (reinterpret_cast<unsigned long long>(input) % 16 == 0) return bring_raw(own, inputs);
+    if constexpr (raw) {
+      if (fetches()) return arrange_raw(own, inputs);
     }
-#pragma unroll 1
-    for (TileStage now; now.exists(); now.advance()) {
-      const Stager own_stager = stager(own, now, inputs.at);
+    for_each_stage([&](const At& at, int stage) {
+      const Stager own_stager = own.template inputs_of<Stager>(input, at, stage, inputs.at);
       inputs.wait_free();
       own_stager();
       arrive_after_copies(inputs.full());
       arrive(inputs.full());
       inputs.advance();
-    }
+    });
   }
-  /// The same by way of raw inputs, which come some stages ahead.
-  __device__ __forceinline__ void bring_raw(const Shared& own,
-                                            typename Multiply::Inputs inputs) const {
-    constexpr int raw_buffers = int(tiling_of<Problem, Plan>().raw_buffers);
-    TileStage coming;
-    for (int i = 0; i < raw_buffers && coming.exists(); ++i, coming.advance()) {
-      stager(own, coming, 0).fetch(own.raw(i), raw_barrier(own, i));
-    }
-    unsigned piece = 0;
-#pragma unroll 1
-    for (TileStage now; now.exists(); now.advance(), ++piece) {
-      const Stager own_stager = stager(own, now, inputs.at);
+  /// The same from raw inputs, which others bring.
+  __device__ __forceinline__ void arrange_raw(const Shared& own,
+                                              typename Multiply::Inputs inputs) const {
+    Raws raws = raws_of(own);
+    for_each_stage([&](const At& at, int stage) {
+      const Stager own_stager = own.template inputs_of<Stager>(input, at, stage, inputs.at);
       inputs.wait_free();
-      wait_for_barrier(raw_barrier(own, piece), piece / raw_buffers & 1);
-      own_stager.arrange(own.raw(piece));
+      raws.wait_full();
+      own_stager.arrange(own.raw(raws.at));
       arrive_after_copies(inputs.full());
       arrive(inputs.full());
       inputs.advance();
-      // All have read what the next copies overwrite.
       fence_before_bulk_copies();
-      sync_team<stager_barrier, Stagers::count>();
-      if (coming.exists()) {
-        stager(own, coming, 0).fetch(own.raw(piece), raw_barrier(own, piece));
-        coming.advance();
-      }
-    }
+      arrive(raws.free());
+      raws.advance();
+    });
   }
-  static __device__ __forceinline__ unsigned long long* raw_barrier(const Shared& own, int piece) {
-    constexpr int others = 2 * int(Plan::buffers + Plan::slots + 1);
-    return own.barrier(others + piece % int(tiling_of<Problem, Plan>().raw_buffers));
+  __device__ __forceinline__ void bring_raw(const Shared& own) const {
+    if (!fetches()) return;
+    Raws raws = raws_of(own);
+    for_each_stage([&](const At& at, int stage) {
+      const RawFetcher fetcher = own.template inputs_of<RawFetcher>(input, at, stage, 0);
+      raws.wait_free();
+      fetcher.fetch(own.raw(raws.at), raws.full());
+      raws.advance();
+    });
   }
 
   __device__ __forceinline__ void bring_weights(const Shared& own,
@@ -4301,7 +4353,6 @@ static_assert(Kernel::Packed::bytes == 221184, "the host allocates another size 
 extern "C" __global__ __launch_bounds__(512, 1)
 void phaseconv_run_0(const Kernel::Stored* input, const Kernel::Packed::Word* packed,
     const Kernel::Stored* bias, Kernel::Stored* output) {
-  wait_for_earlier_kernels();
   Kernel{input, packed, bias, output}.run();
 }
 

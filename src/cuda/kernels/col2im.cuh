@@ -32,6 +32,7 @@ struct Col2im {
   bool at_once;                     ///< all columns are multiplied in one round
   Index rounds, round_tiles;        ///< of all shifts along d; column tiles of each
   Index column_tiles;               ///< of all rounds
+  Index stages_together;            ///< whose products are summed before cells gather them
   Index product_tiles;              ///< of those in an instruction of warpgroups
   Index warps, positions;           ///< of a plane of inputs; a warp has `cell_tile` of them
   Index position_tiles;             ///< of 16, of a warp
@@ -185,6 +186,9 @@ struct Col2im {
     const TilePlan& q = tile.plan;
     at_once = q.column_tile >= all_tiles * 8;
     rounds = at_once ? 1 : tile.neighbours / plane_neighbours;
+    // Tensor cores truncate as they add: those of float32 join the sums of cells after 64 words.
+    // Rounds share the registers of their products.
+    stages_together = rounds > 1 ? 1 : tile.problem.split ? 8 / steps : stages;
     round_tiles = at_once ? all_tiles : shift_tiles;
     column_tiles = rounds * round_tiles;
     product_tiles = round_tiles / products_of(round_tiles);

@@ -23,13 +23,8 @@ struct Col2imKernel {
   static constexpr int threads = int(Plan::threads);
   static constexpr int buffers = int(Plan::buffers);
   static constexpr int stages = int(col2im_of<Problem, Plan>().stages);
-  static constexpr int steps = int(col2im_of<Problem, Plan>().steps);
+  static constexpr int stages_together = int(col2im_of<Problem, Plan>().stages_together);
   static constexpr bool last = Problem::channels_last;
-  /// Tensor cores truncate as they add: products of float32 join the sums after so many stages,
-  /// those of several rounds, which share registers, after each.
-  static constexpr int stages_together = col2im_of<Problem, Plan>().rounds > 1      ? 1
-                                         : tiling_of<Problem, Plan>().problem.split ? 8 / steps
-                                                                                    : stages;
 
   const Stored* input;
   const unsigned* packed;

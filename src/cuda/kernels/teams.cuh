@@ -9,7 +9,7 @@ template <int first, int size, int pieces_ahead = 1>
 struct Team {
   static constexpr int count = size, ahead = pieces_ahead;
   static __device__ __forceinline__ int number() { return int(threadIdx.x) - first; }
-  static __device__ __forceinline__ bool has_this() { return unsigned(number()) < unsigned(size); }
+  static __device__ __forceinline__ bool has_this() { return number() >= 0 && number() < size; }
 };
 
 /// A barrier of so many threads, whole warps; `barrier` is not 0, which is __syncthreads'.
