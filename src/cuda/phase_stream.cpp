@@ -135,22 +135,25 @@ std::vector<Plan> outlines(const Problem& problem, const Machine& machine) {
 
 /// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
 struct Cycles {
-  double narrow;      ///< a matrix product, at least
-  double product;     ///< the same, asked for by one warpgroup
-  double step;        ///< inputs of a matrix product loaded as fragments ...
-  double step_part;   ///< ... where columns are summed a part at a time
-  double batch;       ///< what waits for a batch of products ...
-  double batch_part;  ///< ... of a part
-  double batch_loop;  ///< ... in a loop
-  double tile;        ///< what a warpgroup does once
-  double load;        ///< of 32 chunks of 16 bytes, by a warp that stages them ...
-  double load_wide;   ///< ... of 32-bit types
-  double load_last;   ///< ... of channels last
-  double staging;     ///< of a stage, for the producers, beside the stages that are there
-  double run;         ///< of outputs, for a warp that takes them away
-  double weights;     ///< bytes a cycle, of the second-level cache
-  double slot;        ///< of a piece of weights, beside the pieces that are there
-  double overlap;     ///< exponent: all that is busy overlaps, but not wholly
+  double narrow;       ///< a matrix product, at least
+  double product;      ///< the same, asked for by one warpgroup
+  double step;         ///< inputs of a matrix product loaded as fragments ...
+  double step_part;    ///< ... where columns are summed a part at a time
+  double batch;        ///< what waits for a batch of products ...
+  double batch_part;   ///< ... of a part
+  double batch_loop;   ///< ... in a loop
+  double tile;         ///< what a warpgroup does once
+  double load;         ///< of 32 chunks of 16 bytes, by a warp that stages them ...
+  double load_wide;    ///< ... of 32-bit types
+  double load_last;    ///< ... of channels last
+  double staging;      ///< of a stage, for the producers, beside the stages that are there
+  double fetch;        ///< of 32 pieces of 16 bytes of raw inputs, by the warp that brings them ...
+  double fetch_bulk;   ///< ... or of one piece in bulk
+  double fetch_stage;  ///< ... and of a stage
+  double run;          ///< of outputs, for a warp that takes them away
+  double weights;      ///< bytes a cycle, of the second-level cache
+  double slot;         ///< of a piece of weights, beside the pieces that are there
+  double overlap;      ///< exponent: all that is busy overlaps, but not wholly
 };
 constexpr Cycles kWords = {.narrow = 13,
                            .product = 12.5,
@@ -164,6 +167,9 @@ constexpr Cycles kWords = {.narrow = 13,
                            .load_wide = 131,
                            .load_last = 262,
                            .staging = 765,
+                           .fetch = 0,
+                           .fetch_bulk = 0,
+                           .fetch_stage = 0,
                            .run = 80,
                            .weights = 54,
                            .slot = 200,
@@ -177,9 +183,12 @@ constexpr Cycles kChunks = {.narrow = 17,
                             .batch_loop = 140,
                             .tile = 0,
                             .load = 167,
-                            .load_wide = 227,
+                            .load_wide = 250,
                             .load_last = 305,
                             .staging = 878,
+                            .fetch = 60,
+                            .fetch_bulk = 40,
+                            .fetch_stage = 400,
                             .run = 199,
                             .weights = 53,
                             .slot = 0,
@@ -214,12 +223,21 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const double positions = number(tile.in_d * tile.in_h * tile.in_w);
   const double chunks = positions * number(tile.words) / 4 * stages;
   const double loads = chunks * (tile.in_chunks || tile.wide || last ? 1 : 4);
-  // Raw inputs come meanwhile, brought by others.
   const double stagers = apart ? 4 : tile.raw ? 2 : 3;
   const double load = last                              ? cycles.load_last
                       : element_size(problem.type) == 4 ? cycles.load_wide
                                                         : cycles.load;
-  const double stage = loads / 32 * load / stagers + stages * cycles.staging / (plan.buffers - 1);
+  // Raw inputs come meanwhile, brought by others.
+  const double pieces =
+      number(tile.words * tile.per_word * tile.in_d * (tile.raw_rows ? 1 : tile.in_h));
+  const double copies =
+      pieces * number(parts(tile.raw_piece * element_size(problem.type), Index{16}));
+  const double fetch =
+      tile.raw ? stages * (cycles.fetch_stage +
+                           (tile.bulk ? pieces * cycles.fetch_bulk : copies / 32 * cycles.fetch))
+               : 0;
+  const double stage =
+      std::max(loads / 32 * load / stagers + stages * cycles.staging / (plan.buffers - 1), fetch);
 
   const double clock = machine.tf32_flops_per_second / (machine.units * 1024.0);
   const double bytes_a_cycle = machine.copy_bytes_per_second / machine.units / clock;
