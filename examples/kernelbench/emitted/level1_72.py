@@ -3269,11 +3269,10 @@ struct RawInputs {
   };
 
   /// How many threads go along a line of `length` pieces, so that all are done soonest; finding a
-  /// line takes a thread as long as so many pieces.
-  template <int line>
+  /// line takes a thread as long as two pieces.
   static __device__ constexpr int lanes_of(int lines, int length) {
     const auto time = [&](int lanes) {
-      return int(parts(lines, threads / lanes) * (parts(length, lanes) + line));
+      return int(parts(lines, threads / lanes) * (parts(length, lanes) + 2));
     };
     int best = 1;
     for (int lanes = 2; lanes <= int(least(length, threads)); ++lanes) {
@@ -3448,7 +3447,7 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
   __device__ __forceinline__ void gather(const Stored* raw) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_w = int(tile.in_w), all = all_chunks * rows_of_chunk;
-    constexpr int lanes = Raw::template lanes_of<2>(all, in_w);
+    constexpr int lanes = Raw::lanes_of(all, in_w);
     constexpr int turns = int(parts(in_w, lanes)), at_once = int(least(turns, under_way));
     constexpr int lines = int(most(under_way / turns, 1)), step = threads / lanes;
     if (threads % lanes != 0 && Team::number() >= step * lanes) return;
@@ -3496,7 +3495,7 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
   __device__ __forceinline__ void rows() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_w = int(tile.in_w), all = all_chunks * rows_of_chunk;
-    constexpr int lanes = Raw::template lanes_of<2>(all, in_w), turns = int(parts(in_w, lanes));
+    constexpr int lanes = Raw::lanes_of(all, in_w), turns = int(parts(in_w, lanes));
     if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
     const int lane = Team::number() % lanes;
 #pragma unroll(tile.raw ? 1 : Team::ahead)

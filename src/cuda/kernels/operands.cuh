@@ -162,7 +162,7 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
   __device__ __forceinline__ void gather(const Stored* raw) const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_w = int(tile.in_w), all = all_chunks * rows_of_chunk;
-    constexpr int lanes = Raw::template lanes_of<2>(all, in_w);
+    constexpr int lanes = Raw::lanes_of(all, in_w);
     constexpr int turns = int(parts(in_w, lanes)), at_once = int(least(turns, under_way));
     constexpr int lines = int(most(under_way / turns, 1)), step = threads / lanes;
     if (threads % lanes != 0 && Team::number() >= step * lanes) return;
@@ -210,7 +210,7 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
   __device__ __forceinline__ void rows() const {
     constexpr Tiling tile = tiling_of<Problem, Plan>();
     constexpr int in_w = int(tile.in_w), all = all_chunks * rows_of_chunk;
-    constexpr int lanes = Raw::template lanes_of<2>(all, in_w), turns = int(parts(in_w, lanes));
+    constexpr int lanes = Raw::lanes_of(all, in_w), turns = int(parts(in_w, lanes));
     if (threads % lanes != 0 && Team::number() >= threads / lanes * lanes) return;
     const int lane = Team::number() % lanes;
 #pragma unroll(tile.raw ? 1 : Team::ahead)

@@ -143,11 +143,10 @@ struct RawInputs {
   };
 
   /// How many threads go along a line of `length` pieces, so that all are done soonest; finding a
-  /// line takes a thread as long as so many pieces.
-  template <int line>
+  /// line takes a thread as long as two pieces.
   static __device__ constexpr int lanes_of(int lines, int length) {
     const auto time = [&](int lanes) {
-      return int(parts(lines, threads / lanes) * (parts(length, lanes) + line));
+      return int(parts(lines, threads / lanes) * (parts(length, lanes) + 2));
     };
     int best = 1;
     for (int lanes = 2; lanes <= int(least(length, threads)); ++lanes) {
