@@ -3405,7 +3405,8 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
                                     matrix % of_chunks * int(tile.x_word)) *
                                        16;
       const bool whole = row.there && row.own.has(of_chunks * channels - 1);
-#pragma unroll 4
+      // Where two warps of a warpgroup stage, registers are few.
+#pragma unroll(threads < 128 ? 2 : 4)
       for (int piece = 0; piece < of_segment; piece += under_way) {
         unsigned words[under_way][4];
 #pragma unroll
