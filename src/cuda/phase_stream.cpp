@@ -133,27 +133,28 @@ std::vector<Plan> outlines(const Problem& problem, const Machine& machine) {
   return list;
 }
 
-/// Cycles that parts of the kernel take, fitted to plans measured on an H100 (docs/planning.md).
+/// Cycles that parts of the kernel take, fitted to plans measured on an H100, `load` and `fetch` of
+/// chunks on an H200 (docs/planning.md).
 struct Cycles {
-  double narrow;       ///< a matrix product, at least
-  double product;      ///< the same, asked for by one warpgroup
-  double step;         ///< inputs of a matrix product loaded as fragments ...
-  double step_part;    ///< ... where columns are summed a part at a time
-  double batch;        ///< what waits for a batch of products ...
-  double batch_part;   ///< ... of a part
-  double batch_loop;   ///< ... in a loop
-  double tile;         ///< what a warpgroup does once
-  double load;         ///< of 32 chunks of 16 bytes, by a warp that stages them ...
-  double load_wide;    ///< ... of 32-bit types
-  double load_last;    ///< ... of channels last
-  double staging;      ///< of a stage, for the producers, beside the stages that are there
-  double fetch;        ///< of 32 pieces of 16 bytes of raw inputs, by the warp that brings them ...
-  double fetch_bulk;   ///< ... or of one piece in bulk
-  double fetch_stage;  ///< ... and of a stage
-  double run;          ///< of outputs, for a warp that takes them away
-  double weights;      ///< bytes a cycle, of the second-level cache
-  double slot;         ///< of a piece of weights, beside the pieces that are there
-  double overlap;      ///< exponent: all that is busy overlaps, but not wholly
+  double narrow;           ///< a matrix product, at least
+  double product;          ///< the same, asked for by one warpgroup
+  double step;             ///< inputs of a matrix product loaded as fragments ...
+  double step_part;        ///< ... where columns are summed a part at a time
+  double batch;            ///< what waits for a batch of products ...
+  double batch_part;       ///< ... of a part
+  double batch_loop;       ///< ... in a loop
+  double tile;             ///< what a warpgroup does once
+  double load;             ///< of 32 chunks of 16 bytes, by a warp that stages them ...
+  double load_wide;        ///< ... of 32-bit types
+  double load_last;        ///< ... of channels last
+  double staging;          ///< of a stage, for the producers, beside the stages that are there
+  double fetch = 0;        ///< of raw inputs: 32 pieces of 16 bytes, by the warp that brings them,
+  double fetch_bulk = 0;   ///< ... or one piece in bulk
+  double fetch_stage = 0;  ///< ... and a stage
+  double run;              ///< of outputs, for a warp that takes them away
+  double weights;          ///< bytes a cycle, of the second-level cache
+  double slot;             ///< of a piece of weights, beside the pieces that are there
+  double overlap;          ///< exponent: all that is busy overlaps, but not wholly
 };
 constexpr Cycles kWords = {.narrow = 13,
                            .product = 12.5,
@@ -167,9 +168,6 @@ constexpr Cycles kWords = {.narrow = 13,
                            .load_wide = 131,
                            .load_last = 262,
                            .staging = 765,
-                           .fetch = 0,
-                           .fetch_bulk = 0,
-                           .fetch_stage = 0,
                            .run = 80,
                            .weights = 54,
                            .slot = 200,
