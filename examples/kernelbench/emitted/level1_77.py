@@ -1,7 +1,7 @@
 """ModelNew, with its transposed convolutions computed by CUDA kernels for these sizes alone:
 
     n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,tf32
-        phase_stream:cells64,threads512,box1x3x33,lead1x1x1,block64,columns64,groups1,inputs8,buffers2,slots3,resident1
+        phase_stream:words1,cells64,threads512,box1x4x33,lead1x1x1,block64,columns64,groups1,inputs8,buffers2,slots3,resident1
 
 Written by python -m phaseconv.emit for sm_90a. Import it like the file that it was written from. It
 needs PyTorch, nvcc and a C++ compiler, and builds its kernels when it is first used.
@@ -4294,7 +4294,7 @@ struct PhaseStream {
 }  // namespace phaseconv
 
 // n16,ic32,oc64,i16x32x32,k3,s2,p1,d2,tf32
-// phase_stream:cells64,threads512,box1x3x33,lead1x1x1,block64,columns64,groups1,inputs8,buffers2,slots3,resident1
+// phase_stream:words1,cells64,threads512,box1x4x33,lead1x1x1,block64,columns64,groups1,inputs8,buffers2,slots3,resident1
 namespace phaseconv::generated_0 {
 
 struct TheProblem {
@@ -4310,7 +4310,7 @@ struct TheProblem {
   static constexpr bool bias = false;
 };
 
-__device__ constexpr int list_of_offsets[] = {-2147483648, 1, 2, 35, 36, 37, 70, 71, -2147483576, 175, 176, 177, 210, 211, 212, 245, -2147483402, 247, 350, 351, 352, 385, 386, 387, -2147483228, 421, 422};
+__device__ constexpr int list_of_offsets[] = {-2147483645, 4, 5, 43, 44, 45, 83, 84, -2147483563, 243, 244, 245, 283, 284, 285, 323, -2147483324, 325, 483, 484, 485, 523, 524, 525, -2147483085, 564, 565};
 __device__ constexpr int list_of_first_fragment[] = {0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 136, 144, 152, 160, 168, 176, 184, 192, 200, 208};
 __device__ constexpr int list_of_used_tiles[] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
 __device__ constexpr int list_of_step[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26};
@@ -4318,7 +4318,7 @@ __device__ constexpr int list_of_first_use[] = {0, 27};
 __device__ constexpr int list_of_pieces[] = {0, 64, 128, 192, 216};
 struct ThePlan {
   static constexpr int box_d = 1;
-  static constexpr int box_h = 3;
+  static constexpr int box_h = 4;
   static constexpr int box_w = 33;
   static constexpr int group_block = 1;
   static constexpr int channel_block = 64;
@@ -4328,7 +4328,7 @@ struct ThePlan {
   static constexpr int threads = 256;
   static constexpr int buffers = 2;
   static constexpr bool warpgroups = true;
-  static constexpr bool in_words = false;
+  static constexpr bool in_words = true;
   static constexpr int slots = 3;
   static constexpr int part = 0;
   static constexpr bool all_planes = false;
@@ -4346,8 +4346,8 @@ struct ThePlan {
 };
 
 using Kernel = PhaseStream<TheProblem, ThePlan>;
-static_assert(Kernel::blocks == 2816, "the host launches another number of blocks");
-static_assert(Kernel::shared_bytes == 218112, "the host asks for another size of shared memory");
+static_assert(Kernel::blocks == 2304, "the host launches another number of blocks");
+static_assert(Kernel::shared_bytes == 231680, "the host asks for another size of shared memory");
 static_assert(Kernel::Packed::bytes == 221184, "the host allocates another size of packed weights");
 
 extern "C" __global__ __launch_bounds__(512, 1)
@@ -4377,7 +4377,7 @@ const Grid packs[] = {
     {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_pack_0), 217, 256, 0, 0},
 };
 const Grid runs[] = {
-    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 2816, 512, 218112, 1},
+    {reinterpret_cast<const void*>(phaseconv::generated_0::phaseconv_run_0), 2304, 512, 231680, 1},
 };
 
 // Launches on a stream of a device; the device that is current stays so. Null, or what went wrong.
