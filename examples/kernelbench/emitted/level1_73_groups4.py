@@ -3328,19 +3328,25 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
       tiling_of<Problem, Plan>().ic % channels == 0 &&
       (tiling_of<Problem, Plan>().stages == 1 || Plan::group_block == 1);
 
-  /// A row of staged positions of a chunk, by its number.
+  static constexpr int rows_of_chunk =
+      int(tiling_of<Problem, Plan>().in_d * tiling_of<Problem, Plan>().in_h);
+
+  /// A row of staged positions of a chunk: the `number`-th of it.
   struct Row {
     int chunk, d, h;
     Own own;
     bool there;
 
-    __device__ __forceinline__ Row(const StageOperands& stage, int number)
-        : chunk(number / int(tiling_of<Problem, Plan>().in_h * tiling_of<Problem, Plan>().in_d)),
-          d(number / int(tiling_of<Problem, Plan>().in_h) % int(tiling_of<Problem, Plan>().in_d)),
+    __device__ __forceinline__ Row(const StageOperands& stage, int own_chunk, int number)
+        : chunk(own_chunk),
+          d(number / int(tiling_of<Problem, Plan>().in_h)),
           h(number % int(tiling_of<Problem, Plan>().in_h)),
           own(stage, chunk),
           there(unsigned(stage.i_d + d) < unsigned(Problem::d.input) &&
                 unsigned(stage.i_h + h) < unsigned(Problem::h.input) && own.has(0)) {}
+    /// By its number among those of all chunks.
+    __device__ __forceinline__ Row(const StageOperands& stage, int number)
+        : Row(stage, number / rows_of_chunk, number % rows_of_chunk) {}
     __device__ __forceinline__ int to() const {
       constexpr Tiling tile = tiling_of<Problem, Plan>();
       return chunk * int(tile.x_word) + d * int(tile.x_d) + h * int(tile.x_h);
@@ -3354,8 +3360,6 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
                    : 0;
     }
   };
-  static constexpr int rows_of_chunk =
-      int(tiling_of<Problem, Plan>().in_d * tiling_of<Problem, Plan>().in_h);
 
   __device__ __forceinline__ bool exists_w(int x) const {
     return unsigned(i_w + x) < unsigned(Problem::w.input);
@@ -3368,27 +3372,35 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
     constexpr int of_chunks = all_chunks % 4 == 0 ? 4 : all_chunks % 2 == 0 ? 2 : 1;
     constexpr int length = 8 * (4 / of_chunks), warps = threads / 32;  // positions of a piece
     constexpr int pieces = int(parts(tile.in_w + tile.most_shift, length));
-    constexpr int rows = all_chunks / of_chunks * rows_of_chunk;
+    constexpr int sets = all_chunks / of_chunks, rows = sets * rows_of_chunk;
     constexpr int segments = segments_of(rows, pieces, warps);
     constexpr int of_segment = int(parts(pieces, segments));
     const int lane = Team::number() % 32, matrix = lane / 8;
     const Clip clip(*this);
+    // Of the staged positions those that exist.
+    const int low = i_w < 0 ? -i_w : 0, high = int(least(tile.in_w, Problem::w.input - i_w));
 #pragma unroll 1
     for (int number = Team::number() / 32; number < rows * segments; number += warps) {
-      const int line = number / segments;
-      const Row row(*this, line % rows_of_chunk + line / rows_of_chunk * of_chunks * rows_of_chunk);
+      const int line = number / segments, set = sets == 1 ? 0 : line / rows_of_chunk;
+      const Row row(*this, set * of_chunks, line - set * rows_of_chunk);
       const int before = number % segments * of_segment, begin = before * length;
-      const int end = int(least(of_segment, pieces - before)), first = row.first(*this, clip);
+      const int end = before + of_segment > pieces ? pieces - before : of_segment;
+      const int first = row.first(*this, clip);
       // Positions of the segment's first piece, and what this lane reads and writes of it.
       const int x = begin - (first & 7);
       const int from = (first & -8) + begin + matrix / of_chunks * 8;
       const Stored* const channel =
           raw + (matrix % of_chunks * channels + lane % 8) * int(tile.raw_c);
+      const Stored* const place = channel + from;
       const unsigned to =
           shared_address(staged) + (row.to() + x + lane % 8 + matrix / of_chunks * 8 +
                                     matrix % of_chunks * int(tile.x_word)) *
                                        16;
-      const bool whole = row.there && row.own.has(of_chunks * channels - 1);
+      // Pieces of which all exists, and belongs to the row.
+      const bool exists = row.there && row.own.has(of_chunks * channels - 1);
+      const int whole = (low - x + length - 1) >> piece_bits(of_chunks);
+      const int last_whole = (high - x) >> piece_bits(of_chunks);
+      const int end_of_whole = !exists ? 0 : last_whole < end ? last_whole : end;
       // Where two warps of a warpgroup stage, registers are few.
 #pragma unroll(threads < 128 ? 2 : 4)
       for (int piece = 0; piece < of_segment; piece += under_way) {
@@ -3396,23 +3408,24 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
 #pragma unroll
         for (int i = 0; i < under_way; ++i) {
           // Before the first there is nothing that counts.
-          const int at = from + (piece + i) * length;
-          if (piece + i < end) load_turned(words[i], channel + (at > 0 ? at : 0));
+          const bool before_it = piece + i == 0 && from < 0;
+          if (piece + i < end) {
+            load_turned(words[i], before_it ? channel : place + (piece + i) * length);
+          }
         }
 #pragma unroll
         for (int i = 0; i < under_way; ++i) {
-          const int own = x + (piece + i) * length;
-          if (piece + i >= end) continue;
-          if (whole && own >= 0 && own + length <= int(tile.in_w) && exists_w(own) &&
-              exists_w(own + length - 1)) {
+          if (whole <= piece + i && piece + i < end_of_whole) {
             store_cells(to + (piece + i) * length * 16, words[i]);
-          } else {
-            store_some<of_chunks>(row, own, words[i]);
+          } else if (piece + i < end) {
+            store_some<of_chunks>(row, x + (piece + i) * length, words[i]);
           }
         }
       }
     }
   }
+  /// The logarithm of a piece's positions.
+  static __device__ constexpr int piece_bits(int of_chunks) { return 5 - of_chunks / 2; }
   /// How many segments of a row make the most even turns.
   static __device__ constexpr int segments_of(int rows, int pieces, int warps) {
     int best = 1;
