@@ -196,13 +196,12 @@ constexpr Cycles kChunks = {.narrow = 17,
 double seconds(const Problem& problem, const Machine& machine, const Plan& plan, const Tiling& tile,
                bool keeps) {
   const Cycles& cycles = tile.in_chunks ? kChunks : kWords;
-  const bool split = problem.type == DataType::f32;
   const bool last = problem.layout == Layout::channels_last;
   const auto number = [](Index value) { return static_cast<double>(value); };
   const double units = number(tile.units), cell_tiles = number(tile.cell_tiles);
   const double stages = number(tile.stages);
-  const double products =
-      number(tile.fragments / tile.product_tiles) * stages * cell_tiles * (split ? 3 : 1);
+  const double products = number(tile.fragments / tile.product_tiles) * stages * cell_tiles *
+                          (tile.problem.split ? 3 : 1);
   const double steps = number(tile.uses) * stages * cell_tiles;
   const double batches = std::ceil(number(tile.uses) / tile.steps_together()) * stages;
   const double tensor = units * products * std::max(number(tile.product_tiles * 4), cycles.narrow);
@@ -210,9 +209,8 @@ double seconds(const Problem& problem, const Machine& machine, const Plan& plan,
   const bool apart = producers > 4;
   const double stores = number(tile.runs) * cycles.run;
   const double weight_bytes = keeps ? 0 : number(tile.weight_words * 4) * stages;
-  const bool in_parts = plan.part > 0;
-  const double batch = in_parts ? cycles.batch_part : cycles.batch;
-  const double consume = steps * (in_parts ? cycles.step_part : cycles.step) +
+  const double batch = plan.part > 0 ? cycles.batch_part : cycles.batch;
+  const double consume = steps * (plan.part > 0 ? cycles.step_part : cycles.step) +
                          batches * (tile.folded ? batch : cycles.batch_loop) +
                          std::max(products * cycles.product, tensor / units) +
                          weight_bytes / number(kPieceBytes) * cycles.slot / (plan.slots - 1) +
