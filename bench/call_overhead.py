@@ -66,7 +66,7 @@ def graph_kernels(device: torch.device) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda:N")
     parser.add_argument("--calls", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=1)

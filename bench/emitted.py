@@ -85,7 +85,7 @@ def compare(name: str, device: torch.device, seconds: float | None = None) -> di
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("name")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--build", action="store_true")

@@ -58,7 +58,7 @@ def measure(text: str, device: torch.device) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("problems", nargs="+", metavar="PROBLEM")
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda:N")
     arguments = parser.parse_args()

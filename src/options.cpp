@@ -68,7 +68,9 @@ Options Options::from_environment() {
     add_python_nvrtc(options.nvrtc_libraries, python);
   }
   if (const std::string toolkit = environment("CUDA_PATH"); !toolkit.empty()) {
-    add_nvrtc(options.nvrtc_libraries, toolkit + "/lib64");
+    for (const char* folder : {"/lib64", "/lib"}) {
+      add_nvrtc(options.nvrtc_libraries, toolkit + folder);
+    }
   }
   return options;
 }

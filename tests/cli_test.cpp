@@ -40,6 +40,10 @@ TEST_F(Cli, BadUsageIsTwo) {
   expect_trouble("cache", 2, "subcommand is required");
   expect_trouble("cache burn", 2, "'burn' is not understood");
   expect_trouble("doctor now", 2, "now");
+  expect_trouble("verify ic1,oc1,i1,k1 --seed -1", 2, "--seed");
+  EXPECT_EQ(run_json("verify ic1,oc1,i1,k1 --threads 0", 2)["error"]["kind"], "invalid");
+  EXPECT_EQ(run_json("frobnicate", 2)["error"]["message"].get<std::string>().find("'frobnicate'"),
+            0u);
 }
 
 TEST_F(Cli, InvalidProblemIsTwo) {
@@ -239,6 +243,8 @@ TEST_F(Cli, Cache) {
   EXPECT_EQ(run_json("cache list")["entries"], json::array());
   EXPECT_EQ(run_json("cache clear")["removed"], 0);
   EXPECT_EQ(run_json("cache path")["path"], path("cache"));
+  EXPECT_NE(run_json("cache list")["unused"].get<std::string>().find("does not exist yet"),
+            std::string::npos);
 }
 
 TEST_F(Cli, DoctorIsContentWithACpu) {

@@ -148,8 +148,8 @@ TEST(CudaArchitectures, Numbers) {
   EXPECT_EQ(architecture_number("sm_80"), 80);
   EXPECT_EQ(architecture_number("sm_90a"), 90);
   EXPECT_EQ(architecture_number("sm_120f"), 120);
-  for (const char* wrong : {"", "sm_", "sm_a", "sm_90x", "sm_90aa", "sm_-80", "90", "compute_90",
-                            "sm_99999999999999999999"}) {
+  for (const char* wrong : {"", "sm_", "sm_a", "sm_90x", "sm_90aa", "sm_86a", "sm_90f", "sm_-80",
+                            "90", "compute_90", "sm_99999999999999999999"}) {
     EXPECT_THROW(architecture_number(wrong), Invalid) << wrong;
   }
 }

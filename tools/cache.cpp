@@ -56,6 +56,10 @@ int run_cache(const Invocation& invocation, const CLI::App& command) {
   const cuda::DiskCache cache(invocation.common.library().cache_folder);
   Json document = json_document(invocation);
   document["path"] = cache.folder();
+  if (const std::string reason = cache.unused_reason(); !reason.empty()) {
+    std::cerr << "phaseconv: no kernel cache: " << reason << '\n';
+    document["unused"] = reason;
+  }
   int code = done;
   for (const Action& action : actions) {
     if (!command.got_subcommand(action.name)) continue;

@@ -3,10 +3,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
 
 #include "backend.h"
 #include "check/check.h"
@@ -16,6 +19,8 @@ namespace phaseconv::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr const char* json_flag = "--json";
 
 std::string gibibytes(double bytes) {
   char text[40];
@@ -32,6 +37,16 @@ int report(const Invocation& invocation, const char* kind, const std::string& me
     print_json(document);
   }
   return code;
+}
+
+/// "A subcommand is required" alone would hide a misspelt one.
+std::string misuse(const CLI::App& program, const CLI::ParseError& error) {
+  std::string words;
+  for (const std::string& word : program.remaining(true)) {
+    if (word != json_flag) words += (words.empty() ? "'" : ", '") + word + "'";
+  }
+  const std::string what = words.empty() ? std::string(error.what()) : words + " is not understood";
+  return what + "; see phaseconv --help, or phaseconv COMMAND --help";
 }
 
 int run_action(const Invocation& invocation) {
@@ -79,7 +94,7 @@ CLI::App* add_command(CLI::App& program, Invocation& invocation, const std::stri
   CommonOptions& common = invocation.common;
   command->add_option("--device", common.device, "auto, cpu, cuda or cuda:N")
       ->capture_default_str();
-  command->add_flag("--json", common.json, "print one JSON document to standard output");
+  command->add_flag(json_flag, common.json, "print one JSON document to standard output");
   command->add_option("--plan", common.plan, "only plans whose text starts with this");
   command->add_option("--threads", common.threads, "CPU threads to use (default: all)")
       ->check(CLI::Range(1, 65536));
@@ -153,12 +168,13 @@ int run_program(int argc, const char* const* argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (program.exit(error) == 0) return done;
-    // "A subcommand is required" alone would hide a misspelt one.
-    for (const std::string& word : program.remaining(true)) {
-      std::cerr << "phaseconv: '" << word << "' is not understood\n";
+    if (error.get_exit_code() == 0) return program.exit(error);  // help, or the version
+    for (const CLI::App* command : program.get_subcommands()) {
+      invocation.command = command->get_name();
     }
-    return bad_usage;
+    invocation.common.json |=
+        std::ranges::count(std::span(argv, argc), std::string_view(json_flag)) > 0;
+    return report(invocation, "invalid", misuse(program, error), bad_usage);
   }
   const int code = run_action(invocation);
   std::cout.flush();

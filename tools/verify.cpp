@@ -135,7 +135,11 @@ void add_verify(CLI::App& program, Invocation& invocation) {
       command->add_flag("--exact", arguments->exact, "small integers, equal to the last bit");
   command->add_flag("--special", arguments->special, "NaN, Inf and huge values among random ones")
       ->excludes(exact);
-  command->add_option("--seed", arguments->seed, "of the data")->capture_default_str();
+  command->add_option("--seed", arguments->seed, "of the data")
+      ->capture_default_str()
+      ->check([](const std::string& text) {
+        return std::string(text.starts_with('-') ? "must be 0 or more" : "");
+      });
   command->add_option("--runs", arguments->runs, "of each problem: all must give the same bits")
       ->capture_default_str()
       ->check(CLI::Range(2, 1000000));

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <future>
 #include <map>
 #include <mutex>
 #include <string_view>
+#include <system_error>
 
 #include "cuda/cache.h"
 #include "cuda/driver.h"
@@ -96,7 +98,8 @@ Finding try_nvrtc(const Options& options, const std::string& arch) {
     const double seconds = seconds_of([&] { nvrtc.compile(kSource, kSourceName, arch); });
     return {"NVRTC", true,
             nvrtc.version() + ", " + nvrtc.path() + ", compiled a kernel for " + arch + " in " +
-                std::to_string(static_cast<int>(seconds * 1e3)) + " ms"};
+                std::to_string(static_cast<int>(seconds * 1e3)) + " ms" +
+                (nvrtc.passed_over().empty() ? "" : "; passed over:" + nvrtc.passed_over())};
   } catch (const Unsupported& error) {
     return {"NVRTC", false, error.what()};
   }
@@ -109,7 +112,12 @@ Finding try_cache(const Options& options) {
   const bool works = cache.store(key, key) && cache.load(key) == key;
   cache.remove(key);
   if (!works) {
-    const std::string reason = cache.unused_reason();
+    std::string reason = cache.unused_reason();
+    std::error_code error;
+    if (!cache.folder().empty() && !std::filesystem::exists(cache.folder(), error)) {
+      std::filesystem::create_directories(cache.folder(), error);  // as `store` has just tried
+      reason = "it can't be made: " + error.message();
+    }
     return {"kernel cache", false, where + ": " + (reason.empty() ? "cannot be written" : reason)};
   }
   std::uint64_t bytes = 0;

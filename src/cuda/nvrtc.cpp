@@ -18,6 +18,7 @@ namespace {
 constexpr int kOpen = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE;
 constexpr int kOldestMajor = 12;  // the first that compiles C++20
 constexpr int kBuiltinOperationFailure = 7;
+constexpr int kSuffixA = 90, kSuffixF = 100;  ///< the first architectures with such a variant
 
 /// The NVRTC with which an architecture came.
 struct Introduced {
@@ -56,16 +57,15 @@ std::vector<Nvrtc::Candidate> Nvrtc::candidates(const Options& options) {
 }
 
 Nvrtc::Nvrtc(const std::vector<Candidate>& candidates) : NvrtcFunctions{} {
-  std::string reasons;
   for (const Candidate& candidate : candidates) {
     const std::string reason = open(candidate);
     if (reason.empty()) return;
-    if (!candidate.only_if_loaded) reasons += "\n  " + candidate.library + ": " + reason;
+    if (!candidate.only_if_loaded) passed_over_ += "\n  " + candidate.library + ": " + reason;
   }
   throw Unsupported(
       "no NVRTC (NVIDIA's run-time compiler) 12 or 13 was found: install the Python package "
       "nvidia-cuda-nvrtc or the CUDA toolkit, or set PHASECONV_NVRTC to libnvrtc.so; looked for:" +
-      reasons);
+      passed_over_);
 }
 
 std::string Nvrtc::open(const Candidate& candidate) {
@@ -184,7 +184,8 @@ int architecture_number(const std::string& arch) {
     const char* const end = arch.data() + arch.size();
     const auto [next, error] = std::from_chars(arch.data() + prefix.size(), end, number);
     const std::string_view suffix(next, static_cast<std::size_t>(end - next));
-    const bool suffixed = suffix.empty() || suffix == "a" || suffix == "f";
+    const bool suffixed = suffix.empty() || (suffix == "a" && number >= kSuffixA) ||
+                          (suffix == "f" && number >= kSuffixF);
     if (error == std::errc() && suffixed && number > 0) return number;
   }
   throw Invalid("architecture '" + arch +

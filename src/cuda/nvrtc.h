@@ -49,6 +49,8 @@ class Nvrtc : private NvrtcFunctions {
 
   std::string version() const;  ///< "13.5"
   const std::string& path() const { return path_; }
+  /// The candidates before it that could not be used, a line each: what was wrong with them.
+  const std::string& passed_over() const { return passed_over_; }
 
   /// Throws `Unsupported`, with the NVRTC that could, unless it compiles for `arch` ("sm_90a").
   void require(const std::string& arch) const;
@@ -69,7 +71,7 @@ class Nvrtc : private NvrtcFunctions {
 
   int major_ = 0;
   int minor_ = 0;
-  std::string path_;
+  std::string path_, passed_over_;
 };
 
 /// The number in an architecture's name: 90 for "sm_90a". Throws `Invalid`.

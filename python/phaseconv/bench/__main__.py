@@ -33,6 +33,13 @@ class Stop(Exception):
         self.code = code
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(
         prog="python -m phaseconv.bench",
@@ -48,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--types",
         help="of the problems that state none; default: f32, on CUDA f32,tf32,f16",
     )
-    out.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: PyTorch's")
+    out.add_argument("--threads", type=positive, metavar="N", help="of the CPU; default: PyTorch's")
     out.add_argument("--batch", type=int, metavar="N", help="in place of every problem's own")
     out.add_argument(
         "--max-gflop", type=float, metavar="X", help="leave out problems with more operations"
@@ -58,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         help="of timed runs for each problem and type; default: 1, CUDA 0.25",
     )
-    out.add_argument("--rounds", type=int, metavar="N", help="exactly so many samples of each")
+    out.add_argument("--rounds", type=positive, metavar="N", help="exactly so many samples of each")
     out.add_argument(
         "--keep-memory",
         action="store_true",
@@ -184,6 +191,19 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def why_not(
+    row: dict[str, Any], arguments: argparse.Namespace, device: torch.device, passed: float
+) -> str | None:
+    """Why a problem is left out, `passed` seconds after the first; None where it is not."""
+    if device.type == "cpu" and Problem.parse(row["problem"]).type == "tf32":
+        return "tf32 is CUDA's alone"
+    if arguments.max_gflop is not None and row["flops"] > 1e9 * arguments.max_gflop:
+        return f"{row['flops'] / 1e9:.0f} GFLOP"
+    if arguments.limit is not None and passed > arguments.limit:
+        return "no time was left"
+    return None
+
+
 def measure_all(
     arguments: argparse.Namespace, device: torch.device, clock: Clock, rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -211,15 +231,10 @@ def measure_all(
     }
     for row in rows:
         about_row = {"problem": row["problem"], "name": row["name"]}
-        if device.type == "cpu" and Problem.parse(row["problem"]).type == "tf32":
-            document["left_out"].append({**about_row, "reason": "tf32 is CUDA's alone"})
-            continue
-        if arguments.max_gflop is not None and row["flops"] > 1e9 * arguments.max_gflop:
-            reason = f"{row['flops'] / 1e9:.0f} GFLOP"
+        reason = why_not(row, arguments, device, time.monotonic() - begin)
+        if reason is not None:
             document["left_out"].append({**about_row, "reason": reason})
-            continue
-        if arguments.limit is not None and time.monotonic() - begin > arguments.limit:
-            document["left_out"].append({**about_row, "reason": "no time was left"})
+            say(f"left out        {row['problem']}: {reason}")
             continue
         try:
             problem = Problem.parse(row["problem"])
