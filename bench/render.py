@@ -31,6 +31,7 @@ def main() -> int:
             print(f"{path.relative_to(ROOT)} is out of date: run bench/render.py")
         return 1 if stale or left else 0
     for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
         environment.write_text(path, files[path])
     for path in left:
         path.unlink()

@@ -45,8 +45,10 @@ class Backend {
   virtual ~Backend() = default;
   virtual Device::Kind kind() const = 0;
 
-  /// Devices of this kind that can be used; with none, `reason` says why.
+  /// Devices of this kind; with none, or nothing to use them with, `reason` says why.
   virtual int device_count(const Options& options, std::string& reason) const = 0;
+  /// Whether one of them can be used, or the `reason`.
+  virtual bool usable(int ordinal, const Options& options, std::string& reason) const = 0;
   /// What the planner needs to know about a device. Throws `Unsupported`.
   virtual Machine machine(const Device& device, const Options& options) const = 0;
   /// The decision alone: needs the machine's description, not its presence.

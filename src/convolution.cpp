@@ -13,7 +13,10 @@ std::string_view version() { return PHASECONV_VERSION; }
 Device Device::best(const Options& options) {
   std::string reason;
   for (const Backend* candidate : backends()) {
-    if (candidate->device_count(options, reason) > 0) return {candidate->kind(), 0};
+    const int count = candidate->device_count(options, reason);
+    for (int ordinal = 0; ordinal < count; ++ordinal) {
+      if (candidate->usable(ordinal, options, reason)) return {candidate->kind(), ordinal};
+    }
   }
   return cpu();
 }

@@ -61,9 +61,7 @@ Options Options::from_environment() {
   const std::string cache = environment("PHASECONV_CACHE");
   if (cache != "off") options.cache_folder = cache.empty() ? default_cache_folder() : cache;
 
-  if (const std::string library = environment("PHASECONV_NVRTC"); !library.empty()) {
-    options.nvrtc_libraries.push_back(library);
-  }
+  options.nvrtc_library = environment("PHASECONV_NVRTC");
   if (const std::string python = environment("VIRTUAL_ENV"); !python.empty()) {
     add_python_nvrtc(options.nvrtc_libraries, python);
   }

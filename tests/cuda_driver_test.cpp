@@ -108,7 +108,10 @@ class CudaWithGpu : public ::testing::Test {
  protected:
   void SetUp() override {
     std::string reason;
-    if (cuda_backend().device_count(options, reason) == 0) GTEST_SKIP() << reason;
+    if (cuda_backend().device_count(options, reason) == 0 ||
+        !cuda_backend().usable(0, options, reason)) {
+      GTEST_SKIP() << reason;
+    }
   }
   Options options = Options::from_environment();
   const Device device = Device::cuda();

@@ -142,6 +142,8 @@ TEST(CudaNvrtcSearch, Order) {
   EXPECT_EQ(list[4].library, "libnvrtc.so.13");
   EXPECT_EQ(list[5].library, "libnvrtc.so.12");
   EXPECT_EQ(list[6].library, "/usr/local/cuda/lib64/libnvrtc.so.13");
+  options.nvrtc_library = "/asked/for";
+  EXPECT_EQ(Nvrtc::candidates(options)[0].library, "/asked/for");
 }
 
 TEST(CudaArchitectures, Numbers) {

@@ -78,11 +78,14 @@ Options CommonOptions::library() const {
 Device CommonOptions::find_device(const Options& options) const {
   const Device found = Device::parse(device, options);
   std::string reason;
-  const int count = backend(found.kind).device_count(options, reason);
-  if (count == 0) throw Unsupported("device " + device + " can't be used: " + reason);
-  if (found.ordinal >= count) {
+  const Backend& owner = backend(found.kind);
+  const int count = owner.device_count(options, reason);
+  if (count > 0 && found.ordinal >= count) {
     throw Unsupported("there is no device " + device + "; the last one is " +
                       to_string(Device{found.kind, count - 1}));
+  }
+  if (count == 0 || !owner.usable(found.ordinal, options, reason)) {
+    throw Unsupported("device " + device + " can't be used: " + reason);
   }
   return found;
 }

@@ -57,7 +57,10 @@ struct Options {
 
   /// CUDA: folder of compiled kernels; empty: no disk cache.
   std::string cache_folder;
-  /// CUDA: candidates for the NVRTC library, tried in order before the system's own search.
+  /// CUDA: the NVRTC library to take, if it can be used; empty: whichever is found.
+  std::string nvrtc_library;
+  /// CUDA: candidates for it after one that the process has loaded already, tried in order before
+  /// the system's own search.
   std::vector<std::string> nvrtc_libraries;
 
   /// PHASECONV_PLAN, PHASECONV_THREADS, PHASECONV_INSTRUCTION_SET, PHASECONV_CACHE (default

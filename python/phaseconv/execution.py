@@ -13,6 +13,8 @@ from .problem import TYPES, Arguments, Wrong
 
 _run = torch.ops.phaseconv.run.default._op  # what calling an overload calls
 
+_NO_MEMORY = "allocating the output failed"  # operator.cpp
+
 #: Calls that are remembered. One more drops the oldest: what it needs can be made again.
 _MOST_CALLS = 1024
 
@@ -94,7 +96,12 @@ def execute(
         bias = derived(bias, call.bias)
     if call.copies_input:
         input = _contiguous(input, call.channels_last, len(stride))
-    return _run(call.handle, input, packed, bias)
+    try:
+        return _run(call.handle, input, packed, bias)
+    except RuntimeError as error:
+        if _NO_MEMORY not in str(error):
+            raise
+        return None  # PyTorch's own allocation fails as its users expect
 
 
 def uses_tf32(input: Tensor, groups: int) -> bool:

@@ -2,13 +2,13 @@
 
 A weight is packed once for each problem that reads it. It is known again by its storage, the
 address in it and its version counter, so that parameters, views of them and the aliases that
-compiled graphs pass all find the same memory, and every change that PyTorch counts is seen.
+compiled graphs pass all find the same memory, and every change that PyTorch counts is seen. What
+was packed from an alias counts as long as that alias is there, as it may have a counter of its own.
 """
 
 import functools
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -113,15 +113,21 @@ def gathering(dtype: torch.dtype, bias: Tensor) -> Gathering:
     return _recipes.setdefault(key, Gathering(bias.numel(), dtype))
 
 
+def _counting(source: Tensor) -> Tensor:
+    """The tensor that counts this one's changes: of a view, its base."""
+    return source._base if source._is_view() else source
+
+
 class _Derived:
     """Memory that was filled from one version of a tensor."""
 
-    __slots__ = ("captured", "event", "memory", "recipe", "stream", "version")
+    __slots__ = ("captured", "event", "memory", "origin", "recipe", "stream", "version")
 
     def __init__(self, recipe, memory: Tensor):
         self.recipe = recipe
         self.memory = memory
         self.version = None
+        self.origin = None  # a weak reference to the tensor that counted this version
         self.captured = False  # a CUDA graph reads this memory
         self.stream = None  # CUDA: where it was filled, and when that is done
         self.event = None
@@ -131,10 +137,22 @@ class _Derived:
             # Others may still be reading the old one. A graph wants the new one in the same place.
             self.memory = _empty(self.recipe, source.device)
         self.recipe.fill(self.memory, source)
-        self.version = version
         if source.is_cuda:
             self.stream = torch.cuda.current_stream(source.device)
             self.event = self.stream.record_event()
+        self.origin = weakref.ref(_counting(source))
+        self.version = version  # last: other threads read it without the lock
+
+    def holds(self, source: Tensor) -> bool:
+        """Whether it was filled from what the source holds now.
+
+        A new alias (`.data`) begins at version 0, whatever happened before: so the tensor that it
+        was filled from must not have changed either.
+        """
+        if self.version != source._version:
+            return False
+        origin = self.origin()
+        return origin is not None and origin._version == self.version
 
     def use_on_current_stream(self) -> None:
         """Orders the current stream behind the filling, and the freeing behind the use."""
@@ -156,17 +174,28 @@ class _Derived:
 class _Source:
     """Everything derived from tensors of one storage."""
 
-    __slots__ = ("derived", "reference")
+    __slots__ = ("derived", "reference", "watchers")
 
     def __init__(self, source: Tensor):
-        storage = source.untyped_storage()
         # Pins the address of the storage, not its data: no other storage can be taken for it.
-        self.reference = StorageWeakRef(storage)
+        self.reference = StorageWeakRef(source.untyped_storage())
         self.derived: dict = {}
-        weakref.finalize(source, _forget, storage._cdata).atexit = False
+        self.watchers: dict[int, weakref.finalize] = {}
 
-    def make_room(self) -> None:
-        spare = [key for key, entry in self.derived.items() if not entry.captured]
+    def watch(self, tensor: Tensor) -> None:
+        """With the last tensor of this storage, what is derived goes away too."""
+        watcher = self.watchers.get(id(tensor))
+        if watcher is None or not watcher.alive:
+            self.watchers = {key: one for key, one in self.watchers.items() if one.alive}
+            address = tensor.untyped_storage()._cdata
+            watcher = self.watchers[id(tensor)] = weakref.finalize(tensor, _forget, address)
+            watcher.atexit = False
+
+    def make_room(self, weight: int) -> None:
+        """Of the weight at this address: storages may hold many."""
+        spare = [
+            key for key, entry in self.derived.items() if key[0] == weight and not entry.captured
+        ]
         for key in spare[: max(0, len(spare) - MOST_PER_WEIGHT + 1)]:
             del self.derived[key]
 
@@ -187,7 +216,7 @@ def _forget(address: int) -> None:
         source = _sources.get(address)
         # Its own reference and that of the storage's Python object are still counted.
         if source is not None and torch._C._storage_Use_Count(address) <= 2:
-            del _sources[address]
+            _sources.pop(address, None)
     finally:
         _lock.release()
 
@@ -201,12 +230,22 @@ def _empty(recipe, device: torch.device) -> Tensor:
         return recipe.empty(device)
     stream = torch.cuda.current_stream(device)
 
-    def make() -> Tensor:
-        with torch.cuda.stream(stream):
-            return recipe.empty(device)
+    result = []
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(make).result()
+    def make() -> None:
+        try:
+            with torch.cuda.stream(stream):
+                result.append(recipe.empty(device))
+        except BaseException as error:  # raised where it is waited for
+            result.append(error)
+
+    # Not an executor's: those take no work once the main thread has ended.
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
 
 
 def _derive(source: Tensor, recipe) -> Tensor:
@@ -220,8 +259,9 @@ def _derive(source: Tensor, recipe) -> Tensor:
             _captured.add(recipe.prepared)
         return memory
     with _lock:
-        for address in [a for a, s in _sources.items() if s.reference.expired()]:
-            del _sources[address]
+        for address, other in _sources.copy().items():  # `_forget` may run meanwhile
+            if other.reference.expired():
+                _sources.pop(address, None)
         address = source.untyped_storage()._cdata
         known = _sources.get(address)
         if known is None:
@@ -229,11 +269,13 @@ def _derive(source: Tensor, recipe) -> Tensor:
         key = (source.data_ptr(), recipe)
         entry = known.derived.get(key)
         if entry is None:
-            known.make_room()
+            known.make_room(source.data_ptr())
             entry = _Derived(recipe, _empty(recipe, source.device))
-        version = source._version
-        if entry.version != version:  # else another thread was faster
-            entry.fill(source, version)
+        if not entry.holds(source):
+            entry.fill(source, source._version)
+            known.watch(_counting(source))
+        elif entry.stream is not None:  # another thread was faster, maybe on another stream
+            entry.use_on_current_stream()
         known.derived[key] = entry
         return entry.memory
 
@@ -243,7 +285,7 @@ def derived(source: Tensor, recipe) -> Tensor:
     known = _sources.get(source.untyped_storage()._cdata)
     if known is not None and not source.is_inference():
         entry = known.derived.get((source.data_ptr(), recipe))
-        if entry is not None and entry.version == source._version:
+        if entry is not None and entry.holds(source):
             if entry.stream is not None:
                 entry.use_on_current_stream()
             return entry.memory

@@ -92,6 +92,7 @@ class CpuBackend : public Backend {
  public:
   Device::Kind kind() const override { return Device::Kind::cpu; }
   int device_count(const Options&, std::string&) const override { return 1; }
+  bool usable(int, const Options&, std::string&) const override { return true; }
 
   Machine machine(const Device&, const Options& options) const override {
     // Leads for the planner: the multiply-adds of a core, and memory that feeds a few of them.
@@ -169,9 +170,8 @@ class CpuBackend : public Backend {
     static std::mutex lock;
     static std::map<std::pair<const cpu::Kernels*, int>, std::pair<double, double>> rates;
     const std::lock_guard guard(lock);
-    const auto [found, missing] =
-        rates.emplace(std::pair(&k, threads), std::pair<double, double>());
-    if (missing) {
+    const auto found = rates.find({&k, threads});
+    if (found == rates.end()) {
       constexpr Index rounds = 15;
       std::vector<double> flops(static_cast<std::size_t>(rounds * threads)), per_cycle(flops);
       const auto measure = [&](Index thread) {
@@ -183,13 +183,18 @@ class CpuBackend : public Backend {
       };
       {  // threads of its own: the caller's pool may give this problem fewer
         std::vector<std::jthread> others;
-        for (Index thread = 1; thread < threads; ++thread) others.emplace_back(measure, thread);
+        try {
+          for (Index thread = 1; thread < threads; ++thread) others.emplace_back(measure, thread);
+        } catch (const std::system_error&) {  // no more are to be had: those there are measure
+        }
         measure(0);
+        flops.resize(static_cast<std::size_t>(rounds) * (others.size() + 1));
+        per_cycle.resize(flops.size());
       }
       const auto middle = flops.size() / 2, quartile = flops.size() * 3 / 4;
       std::ranges::nth_element(flops, flops.begin() + static_cast<std::ptrdiff_t>(quartile));
       std::ranges::nth_element(per_cycle, per_cycle.begin() + static_cast<std::ptrdiff_t>(middle));
-      found->second = {flops[quartile], per_cycle[middle]};
+      return rates[{&k, threads}] = {flops[quartile], per_cycle[middle]};
     }
     return found->second;
   }

@@ -80,20 +80,22 @@ class CudaBackend final : public Backend {
 
   int device_count(const Options& options, std::string& reason) const override {
     try {
-      const Driver& driver = Driver::get();
-      const Nvrtc nvrtc(options);
-      for (int ordinal = 0; ordinal < driver.device_count(); ++ordinal) {
-        try {
-          nvrtc.require(Context::of(ordinal).target());
-          return driver.device_count();
-        } catch (const Unsupported& error) {
-          reason = error.what();
-        }
-      }
+      const int count = Driver::get().device_count();
+      const Nvrtc nvrtc(options);  // or nothing could be compiled for them
+      return count;
     } catch (const Unsupported& error) {
       reason = error.what();
+      return 0;
     }
-    return 0;
+  }
+  bool usable(int ordinal, const Options& options, std::string& reason) const override {
+    try {
+      Nvrtc(options).require(Context::of(ordinal).target());
+      return true;
+    } catch (const Unsupported& error) {
+      reason = error.what();
+      return false;
+    }
   }
 
   Machine machine(const Device& device, const Options&) const override {

@@ -1,5 +1,7 @@
 #include "cuda/compile.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -108,7 +110,7 @@ Finding try_nvrtc(const Options& options, const std::string& arch) {
 Finding try_cache(const Options& options) {
   const DiskCache cache(options.cache_folder);
   const std::string where = cache.folder().empty() ? "off" : cache.folder();
-  const std::string key = "phaseconv doctor";
+  const std::string key = "phaseconv doctor " + std::to_string(getpid());  // others may ask, too
   const bool works = cache.store(key, key) && cache.load(key) == key;
   cache.remove(key);
   if (!works) {

@@ -49,6 +49,7 @@ std::string beginning(const std::string& log) {
 std::vector<Nvrtc::Candidate> Nvrtc::candidates(const Options& options) {
   constexpr std::string_view names[] = {"libnvrtc.so.13", "libnvrtc.so.12"};
   std::vector<Candidate> list;
+  if (!options.nvrtc_library.empty()) list.push_back({options.nvrtc_library});
   for (const auto name : names) list.push_back({std::string(name), true});
   for (const auto& library : options.nvrtc_libraries) list.push_back({library});
   for (const auto name : names) list.push_back({std::string(name)});

@@ -38,8 +38,8 @@ class Nvrtc : private NvrtcFunctions {
     std::string library;
     bool only_if_loaded = false;  ///< take it if this process has it, do not go and look for it
   };
-  /// One that this process has already (PyTorch's, say), then the options' candidates in their
-  /// order, then the system's.
+  /// The one that the options name, one that this process has already (PyTorch's, say), the
+  /// options' candidates in their order, then the system's.
   static std::vector<Candidate> candidates(const Options& options);
 
   /// Takes the first candidate that can be used. Throws `Unsupported` with what was wrong with

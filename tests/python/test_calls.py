@@ -304,3 +304,9 @@ def test_messages(args, kwargs, message):
     with pytest.raises((RuntimeError, TypeError), match="conv_transpose2d: .*" + message) as raised:
         phaseconv.conv_transpose2d(*args, **kwargs)
     assert raised.value.__cause__ is not None
+
+
+def test_no_memory_for_the_output():
+    x, weight = torch.randn(1, 1, 3, 3), torch.randn(1, 1, 2, 2)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="allocate"):
+        phaseconv.conv_transpose2d(x, weight, None, 2**20)

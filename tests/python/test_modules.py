@@ -126,6 +126,25 @@ def test_changes_are_seen(change, device, no_grad):
         assert not torch.equal(module(x), before)
 
 
+def test_new_aliases_begin_to_count_anew(device, no_grad):
+    module, _, x = pair(2, device)
+    for _ in range(3):
+        reference = torch.nn.functional.conv_transpose2d(x, module.weight.data, None, 2)
+        output = phaseconv.conv_transpose2d(x, module.weight.data, None, 2)
+        torch.testing.assert_close(output, reference)
+        module.weight.add_(1)
+
+
+def test_weights_of_one_buffer(device, no_grad, packs):
+    count = packing.MOST_PER_WEIGHT + 3
+    buffer = torch.randn(count, 2, 3, 4, device=device)
+    x = torch.randn(1, 2, 5, device=device)
+    for _ in range(2):
+        for weight in buffer:
+            phaseconv.conv_transpose1d(x, weight)
+    assert len(packs) == count
+
+
 def test_inference_mode(device, packs):
     module, _, x = pair(2, device)
     with torch.inference_mode():
@@ -153,6 +172,17 @@ def test_memory_goes_with_the_weight(device, no_grad):
     another(x)
     assert len(packing._sources) == before + 1
     del another
+    assert len(packing._sources) == before
+
+
+def test_memory_goes_with_the_last_of_many_names(device, no_grad):
+    gc.collect()
+    before = len(packing._sources)
+    x, weight = torch.randn(2, 6, 5, 5, device=device), torch.randn(6, 36, device=device)
+    phaseconv.conv_transpose2d(x, weight.view(6, 4, 3, 3))
+    phaseconv.conv_transpose2d(x, weight.detach().view(6, 4, 3, 3))
+    assert len(packing._sources) == before + 1
+    del weight
     assert len(packing._sources) == before
 
 

@@ -291,6 +291,7 @@ def main(words: Sequence[str] | None = None) -> int:
             raise Stop(INVALID, "name problems or a --suite, or --results for a --page")
         if arguments.page:
             for path, text in page.files(documents, arguments.page).items():
+                path.parent.mkdir(parents=True, exist_ok=True)
                 environment.write_text(path, text)
     except Stop as stop:
         say(f"phaseconv.bench: {stop}")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from phaseconv._source import InvalidProblem, UnsupportedProblem
+from phaseconv.bench.environment import write_text
 from phaseconv.emit.compose import PRECISIONS, emit, emit_problem
 from phaseconv.emit.transform import EmitError
 
@@ -42,13 +43,6 @@ def parser():
     return out
 
 
-def write(path, text):
-    """Writes the whole file or nothing."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(text, "utf-8", newline="\n")
-    os.replace(new, path)
-
-
 def main(arguments=None):
     """Returns the exit code."""
     options = parser().parse_args(arguments)
@@ -61,7 +55,7 @@ def main(arguments=None):
         if options.output is None:
             sys.stdout.write(emitted.text)
         else:
-            write(Path(options.output), emitted.text)
+            write_text(Path(options.output), emitted.text)
     except (EmitError, InvalidProblem, UnicodeDecodeError) as error:
         print(f"phaseconv.emit: {error}", file=sys.stderr)
         return INVALID
