@@ -94,7 +94,8 @@ class PackedWeights {
 class Executable;  // src/backend.h
 
 /// A prepared transposed convolution. Copies share everything; const methods may be called from
-/// several threads at once.
+/// several threads at once. CUDA: the last copy, and the weights it packed, must outlive the work
+/// that its runs have on the device.
 class TransposedConvolution {
  public:
   explicit TransposedConvolution(std::shared_ptr<const Executable> executable);

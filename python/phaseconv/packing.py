@@ -164,10 +164,7 @@ class _Derived:
                 _captured.add(self.recipe.prepared)
         elif torch._C._cuda_getCurrentRawStream(device.index) != self.stream.cuda_stream:
             stream = torch.cuda.current_stream(device)
-            if self.event is not None and self.event.query():
-                self.event = None
-            if self.event is not None:
-                stream.wait_event(self.event)
+            stream.wait_event(self.event)  # to ask whether it is over would spoil others' captures
             self.memory.record_stream(stream)
 
 

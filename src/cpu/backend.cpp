@@ -170,6 +170,9 @@ class CpuBackend : public Backend {
     static std::mutex lock;
     static std::map<std::pair<const cpu::Kernels*, int>, std::pair<double, double>> rates;
     const std::lock_guard guard(lock);
+    // Of more threads than these no other rate comes out, only later.
+    threads =
+        std::min(threads, 4 * static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u)));
     const auto found = rates.find({&k, threads});
     if (found == rates.end()) {
       constexpr Index rounds = 15;
