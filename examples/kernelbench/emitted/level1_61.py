@@ -3414,9 +3414,9 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
                                        16;
       // Pieces of which all exists, and belongs to the row.
       const bool exists = row.there && row.own.has(of_chunks * channels - 1);
-      const int whole = (low - x + length - 1) >> piece_bits(of_chunks);
-      const int last_whole = (high - x) >> piece_bits(of_chunks);
-      const int end_of_whole = !exists ? 0 : last_whole < end ? last_whole : end;
+      const int first_whole = (low - x + length - 1) >> piece_bits(of_chunks);
+      const int until = (high - x) >> piece_bits(of_chunks);
+      const int end_of_whole = !exists ? 0 : until < end ? until : end;
       // Where two warps of a warpgroup stage, registers are few.
 #pragma unroll(threads < 128 ? 2 : 4)
       for (int piece = 0; piece < of_segment; piece += under_way) {
@@ -3431,7 +3431,7 @@ struct StageOperands : RawInputs<Problem, Plan, Team> {
         }
 #pragma unroll
         for (int i = 0; i < under_way; ++i) {
-          if (whole <= piece + i && piece + i < end_of_whole) {
+          if (first_whole <= piece + i && piece + i < end_of_whole) {
             store_cells(to + (piece + i) * length * 16, words[i]);
           } else if (piece + i < end) {
             store_some<of_chunks>(row, x + (piece + i) * length, words[i]);
